@@ -1,0 +1,28 @@
+"""Errors that reach the user as one line: what is wrong, what is allowed, what came in, what to do next."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class KcnnError(Exception):
+    """Something that the user can put right: bad data, a missing file, a run that cannot go on. Exit code 1."""
+
+    exit_code = 1
+
+
+class UsageError(KcnnError):
+    """A wrong name, key or value, found before any work is done. Exit code 2."""
+
+    exit_code = 2
+
+
+class Diverged(KcnnError):
+    """The loss became NaN or infinite during training."""
+
+
+def unknown(kind: str, name: str, allowed: Iterable[str]) -> str:
+    """The sentence for a name that is not in a table, with the nearest allowed one."""
+    allowed = sorted(allowed)
+    near = difflib.get_close_matches(str(name).lower(), allowed, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"unknown {kind} {name!r}.{hint} Allowed: {', '.join(allowed)}."
