@@ -1,0 +1,23 @@
+"""Small networks of two convolutions and three dense layers: LeNet-5 (report 5) and the simple CNN (report 1).
+
+LeCun et al. 1998, "Gradient-based learning applied to document recognition", with ReLU.
+"""
+
+from keras import layers
+
+from kcnn.models.layers import Tensor, conv, dense, head, pool
+
+
+def build(x: Tensor, num_classes: int, first_padding: int, pooling: str = "max") -> Tensor:
+    """Images (batch, height, width, channels), at least 16 px → logits (batch, num_classes).
+
+    Args:
+        first_padding: zeros around the image before the first convolution: 2 in LeNet-5, 0 in the simple CNN.
+        pooling: "max" or "average".
+    """
+    for filters, padding in ((6, first_padding), (16, 0)):
+        x = conv(x, filters, 5, padding=padding)
+        x = pool(layers.ReLU()(x), pooling)
+    x = layers.Flatten()(x)
+    x = dense(dense(x, 120), 84)
+    return head(x, num_classes)
