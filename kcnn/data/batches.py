@@ -1,0 +1,84 @@
+"""Batches for Keras: a pure function of (seed, step), so that backends agree and a resumed run goes on exactly."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from kcnn.data import augment
+from kcnn.data.dataset import Split
+
+
+class _InMemory(keras.utils.PyDataset):
+    """Images on the backend's device as uint8, labels as one-hot float32, which soft labels can share."""
+
+    def __init__(self, split: Split, num_classes: int, batch_size: int) -> None:
+        super().__init__()
+        self.images = ops.convert_to_tensor(split.images)
+        self.targets = ops.convert_to_tensor(np.eye(num_classes, dtype=np.float32)[split.labels])
+        self.count = len(split)
+        self.batch_size = batch_size
+
+
+class TrainingBatches(_InMemory):
+    """Shuffled, augmented batches of all epochs in one row: use with `fit(steps_per_epoch=…)`.
+
+    The last, smaller batch of an epoch is part of it.
+
+    Args:
+        first_epoch: where to begin, for a resumed run.
+        augment: names and magnitudes, see `kcnn.data.augment`.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        num_classes: int,
+        batch_size: int,
+        *,
+        epochs: int,
+        first_epoch: int = 0,
+        seed: int = 0,
+        augment: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__(split, num_classes, batch_size)
+        self.seed, self.augment = seed, augment or {}
+        self.first_epoch, self.epochs = first_epoch, epochs
+        self.steps_per_epoch = -(-self.count // batch_size)
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
+
+    @property
+    def num_batches(self) -> int:
+        return self.steps_per_epoch * (self.epochs - self.first_epoch)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        """Images uint8 (batch, height, width, channels) and targets float32 (batch, classes)."""
+        epoch, step = divmod(index, self.steps_per_epoch)
+        epoch += self.first_epoch
+        chosen = ops.convert_to_tensor(self._shuffled(epoch)[step * self.batch_size : (step + 1) * self.batch_size])
+        images, targets = ops.take(self.images, chosen, axis=0), ops.take(self.targets, chosen, axis=0)
+        if self.augment:
+            rng = np.random.default_rng((self.seed, epoch, step))
+            images = augment.apply(images, augment.draw(self.augment, len(images), images.shape[2], rng))
+        return images, targets
+
+    def _shuffled(self, epoch: int) -> np.ndarray:
+        if self._order[0] != epoch:
+            order = np.random.default_rng((self.seed, epoch)).permutation(self.count).astype(np.int32)
+            self._order = (epoch, order)
+        return self._order[1]
+
+
+class EvaluationBatches(_InMemory):
+    """The images as they are, in order, in large batches."""
+
+    @property
+    def num_batches(self) -> int:
+        return -(-self.count // self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        """Images uint8 (batch, height, width, channels) and targets float32 (batch, classes)."""
+        part = slice(index * self.batch_size, (index + 1) * self.batch_size)
+        return self.images[part], self.targets[part]

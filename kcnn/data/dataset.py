@@ -1,0 +1,84 @@
+"""What every source gives: labelled uint8 images in memory, in a training and a test part."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kcnn.errors import KcnnError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images uint8 (n, height, width, channels) in 0…255, and their labels int64 (n,)."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: np.ndarray) -> "Split":
+        """The images at these positions, in this order."""
+        return Split(self.images[indices], self.labels[indices])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set; `mean` and `std` are one number a channel, of images scaled to 0…1."""
+
+    train: Split
+    test: Split
+    class_names: list[str]
+    mean: list[float]
+    std: list[float]
+
+    def __post_init__(self) -> None:
+        for part, split in (("training", self.train), ("test", self.test)):
+            if not len(split):
+                raise KcnnError(f"The {part} part of this data set has no images.")
+            if len(split.images) != len(split.labels):
+                raise KcnnError(f"The {part} part has {len(split.images)} images but {len(split.labels)} labels.")
+            _check_labels(split.labels, len(self.class_names), part)
+
+
+def _check_labels(labels: np.ndarray, classes: int, part: str) -> None:
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if len(wrong):
+        raise KcnnError(
+            f"Label {labels[wrong[0]]} of image {wrong[0]} in the {part} part is out of range: "
+            f"{classes} classes have labels 0 to {classes - 1}. Check or replace the label file."
+        )
+
+
+def channel_statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel, of uint8 images scaled to 0…1; a flat channel counts as std 1."""
+    sample = images[:: max(1, len(images) // 2000)] / np.float32(255)
+    mean, std = sample.mean((0, 1, 2)), sample.std((0, 1, 2))
+    return mean.tolist(), np.where(std > 1e-3, std, 1.0).tolist()
+
+
+def stratified(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of (the rest, the fraction), drawn class by class, each in ascending order.
+
+    Written out rather than taken from scikit-learn, so that a seed gives the same split with every version of it.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        chosen[members[: round(fraction * len(members))]] = True
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+def split_validation(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
+    """(training, validation) parts of a training set; the second is empty for fraction 0."""
+    rest, chosen = stratified(split.labels, fraction, seed)
+    return split.take(rest), split.take(chosen)
+
+
+def limit(split: Split, count: int, seed: int) -> Split:
+    """About `count` images of the split, class by class; all of them for 0."""
+    if not count or count >= len(split):
+        return split
+    _, chosen = stratified(split.labels, count / len(split), seed)
+    return split.take(chosen)

@@ -1,0 +1,35 @@
+"""Pictures from files: one way to read them, for training on a folder and for predicting."""
+
+from pathlib import Path
+
+import numpy as np
+
+from kcnn.errors import KcnnError
+
+EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+
+def read_image(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
+    """Decode one picture, turn it upright, cut the longer side to the shape's proportions, and resize.
+
+    Args:
+        shape: (height, width, channels), channels 1 (grey) or 3 (RGB).
+
+    Returns:
+        uint8 (height, width, channels).
+
+    Raises:
+        KcnnError: the file is not there or does not decode.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    height, width, channels = shape
+    try:
+        with Image.open(path) as file:
+            picture = ImageOps.exif_transpose(file).convert("L" if channels == 1 else "RGB")
+            picture = ImageOps.fit(picture, (width, height), Image.Resampling.BILINEAR)
+    except FileNotFoundError as error:
+        raise KcnnError(f"There is no file {path}.") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise KcnnError(f"{path} does not decode as an image: delete or replace it.") from error
+    return np.asarray(picture).reshape(shape)

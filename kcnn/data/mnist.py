@@ -1,0 +1,52 @@
+"""MNIST and Fashion-MNIST through torchvision: `<data dir>/MNIST/raw/*.gz`, `<data dir>/FashionMNIST/raw/*.gz`."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kcnn.data.dataset import Dataset, Split
+from kcnn.data.download import fetching
+from kcnn.errors import KcnnError
+
+# Name → torchvision's class, mean, std.
+SETS = {"mnist": ("MNIST", 0.1307, 0.3081), "fashion_mnist": ("FashionMNIST", 0.2860, 0.3530)}
+FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+
+
+def missing(name: str, data_dir: Path) -> list[Path]:
+    """The files that are not there, neither packed nor unpacked."""
+    raw = data_dir / SETS[name][0] / "raw"
+    return [raw / f"{file}.gz" for file in FILES if not (raw / file).exists() and not (raw / f"{file}.gz").exists()]
+
+
+def load(name: str, data_dir: Path, image_size: int) -> Dataset:
+    """Read the set, 28×28×1; fetches what is missing."""
+    from torchvision import datasets
+
+    kind, mean, std = SETS[name]
+    reader = getattr(datasets, kind)
+    raw = data_dir / kind / "raw"
+    with fetching(name, missing(name, data_dir) or [raw / f"{file}.gz" for file in FILES]):
+        if not all((raw / file).exists() for file in FILES):
+            reader(data_dir, download=True)
+    try:
+        parts = [_split(reader(data_dir, train=train)) for train in (True, False)]
+    except (RuntimeError, ValueError, AssertionError, EOFError, IndexError) as error:
+        raise KcnnError(f"{_damaged(raw)} is damaged: delete it, and run again to unpack or fetch it anew.") from error
+    names = [label.partition(" - ")[2] or label for label in reader.classes] if name != "mnist" else list("0123456789")
+    return Dataset(*parts, names, [mean], [std])
+
+
+def _split(data: Any) -> Split:
+    return Split(data.data.numpy()[..., np.newaxis], data.targets.numpy())
+
+
+def _damaged(raw: Path) -> Path:
+    """The first file whose size is not what its own header says (IDX: magic number, dimensions, bytes)."""
+    for file in FILES:
+        content = (raw / file).read_bytes()
+        dimensions = [int.from_bytes(content[4 + 4 * i : 8 + 4 * i], "big") for i in range(content[3] if content else 0)]
+        if not dimensions or len(content) != 4 + 4 * len(dimensions) + int(np.prod(dimensions)):
+            return raw / file
+    return raw

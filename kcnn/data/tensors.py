@@ -1,0 +1,50 @@
+"""Report 3's form: four files train_data, train_labels, test_data, test_labels `.pth`, each a torch tensor."""
+
+from pathlib import Path
+
+import numpy as np
+
+from kcnn.data.dataset import Dataset, Split, channel_statistics
+from kcnn.errors import KcnnError
+
+FILES = ("train_data.pth", "train_labels.pth", "test_data.pth", "test_labels.pth")
+
+
+def missing(name: str, data_dir: Path) -> list[Path]:
+    """The files of the four that are not there."""
+    return [data_dir / file for file in FILES if not (data_dir / file).exists()]
+
+
+def load(name: str, data_dir: Path, image_size: int) -> Dataset:
+    """Read the four files; images are (n, height, width), or with 1 or 3 channels first, 0…255 or 0…1."""
+    if absent := missing(name, data_dir):
+        raise KcnnError(f"{absent[0]} is missing. The data set 'tensors' is four files: {', '.join(FILES)}.")
+    train_data, train_labels, test_data, test_labels = (_tensor(data_dir / file) for file in FILES)
+    train = Split(_images(train_data, data_dir / FILES[0]), train_labels.astype(np.int64).reshape(-1))
+    test = Split(_images(test_data, data_dir / FILES[2]), test_labels.astype(np.int64).reshape(-1))
+    names = [str(label) for label in range(int(train.labels.max(initial=0)) + 1)]
+    return Dataset(train, test, names, *channel_statistics(train.images))
+
+
+def _tensor(path: Path) -> np.ndarray:
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True).numpy()
+    except Exception as error:  # torch raises many kinds; whatever it is, the file holds no plain tensor
+        raise KcnnError(f"{path} holds no plain tensor (damaged, or a pickle with code in it): save it again.") from error
+
+
+def _images(values: np.ndarray, path: Path) -> np.ndarray:
+    """Any accepted form → uint8 (n, height, width, channels)."""
+    if values.ndim == 3:
+        values = values[:, np.newaxis]
+    if values.ndim != 4 or values.shape[1] not in (1, 3):
+        raise KcnnError(
+            f"{path} has shape {values.shape}; allowed: (n, height, width) or (n, channels, height, width), channels 1 or 3."
+        )
+    low, high = float(values.min()), float(values.max())
+    if low < 0 or high > 255 or (high > 1 and (values != values.round()).any()):
+        raise KcnnError(f"{path} has values from {low:g} to {high:g}; allowed: whole numbers 0…255, or 0…1.")
+    scale = 255 if np.issubdtype(values.dtype, np.floating) and high <= 1 else 1
+    return np.ascontiguousarray((values * scale).round().astype(np.uint8).transpose(0, 2, 3, 1))
