@@ -23,23 +23,24 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Architecture:
-    """One row of the table: the family's module, its numbers, and the data set it is trained on by default."""
+    """One row of the table: the family's module, its numbers, its home data set, and the shipped recipe to begin with."""
 
     family: str
     dataset: str
+    recipe: str
     numbers: Mapping[str, int] = field(default_factory=dict)
 
 
 MODELS = {
-    "lenet5": Architecture("lenet", "mnist", {"first_padding": 2}),
-    "simple_cnn": Architecture("lenet", "cifar10", {"first_padding": 0}),
-    "convnet": Architecture("convnet", "mnist"),
-    "alexnet": Architecture("alexnet", "cifar10"),
+    "lenet5": Architecture("lenet", "mnist", "lenet5-mnist", {"first_padding": 2}),
+    "simple_cnn": Architecture("lenet", "cifar10", "simple_cnn-cifar10", {"first_padding": 0}),
+    "convnet": Architecture("convnet", "mnist", "convnet-mnist"),
+    "alexnet": Architecture("alexnet", "cifar10", "alexnet-cifar10"),
     **{
-        f"resnet{depth}": Architecture("resnet", "cifar10", {"depth": depth})
+        f"resnet{depth}": Architecture("resnet", "cifar10", "resnet18-cifar10", {"depth": depth})
         for depth in (18, 34, 50, 101, 152, 20, 32, 44, 56, 110)
     },
-    **{f"vgg{depth}": Architecture("vgg", "cifar10", {"depth": depth}) for depth in (11, 13, 16, 19)},
+    **{f"vgg{depth}": Architecture("vgg", "cifar10", "vgg16-cifar10", {"depth": depth}) for depth in (11, 13, 16, 19)},
 }
 
 

@@ -1,0 +1,74 @@
+"""A model in one file: an ordinary `.keras` with two more members, which plain Keras does not mind.
+
+`kcnn.json` has the class names, and in a `last.keras` the log so far; `optimizer.npz` the optimizer's variables.
+One file, so that weights and state cannot come apart when a run is killed.
+"""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kcnn.errors import KcnnError
+from kcnn.rundir import atomic
+
+INFO, OPTIMIZER = "kcnn.json", "optimizer.npz"
+
+
+def save_model(model: Any, path: Path, info: dict[str, Any], optimizer: Any = None) -> None:
+    """Write the functional Keras model, without its compilation: kcnn's optimizers are not known to plain Keras.
+
+    Args:
+        info: what `load_model` gives back beside the model, as JSON.
+        optimizer: a built Keras optimizer whose variables are kept too.
+    """
+    import keras
+
+    plain = keras.Model(model.inputs, model.outputs, name=model.name)
+    with atomic(path) as temporary:
+        plain.save(temporary)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.writestr(INFO, json.dumps(info))
+            if optimizer is not None:
+                archive.writestr(OPTIMIZER, _pack(optimizer))
+
+
+def load_model(path: Path) -> tuple[Any, dict[str, Any]]:
+    """The model, not compiled, and its `info` (empty for a file that kcnn did not write).
+
+    Raises:
+        KcnnError: no such file, or not a `.keras` file.
+    """
+    import keras
+
+    if not path.exists():
+        raise KcnnError(f"There is no model file {path}.")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            info = json.loads(archive.read(INFO)) if INFO in archive.namelist() else {}
+        return keras.saving.load_model(path, compile=False), info
+    except (zipfile.BadZipFile, ValueError, KeyError, TypeError, OSError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise KcnnError(f"{path} is not a .keras file that Keras can read ({reason[0][:120]}).") from error
+
+
+def restore_optimizer(optimizer: Any, path: Path) -> None:
+    """Give a built optimizer the variables that `save_model` kept."""
+    try:
+        with zipfile.ZipFile(path) as archive, np.load(io.BytesIO(archive.read(OPTIMIZER))) as arrays:
+            for variable, name in zip(optimizer.variables, arrays.files, strict=True):
+                variable.assign(arrays[name])
+    except (KeyError, ValueError) as error:
+        raise KcnnError(f"{path} holds no state of this optimizer: the recipe was changed after the run began.") from error
+
+
+def _pack(optimizer: Any) -> bytes:
+    from keras import ops
+
+    buffer = io.BytesIO()
+    arrays = [ops.convert_to_numpy(variable) for variable in optimizer.variables]
+    np.savez(buffer, allow_pickle=False, **{f"v{index:05}": array for index, array in enumerate(arrays)})
+    return buffer.getvalue()

@@ -1,0 +1,61 @@
+"""The log of a run: one row an epoch. What early stopping and resuming need to know follows from it."""
+
+import csv
+import io
+from dataclasses import dataclass, field
+from typing import Any
+
+COLUMNS = (
+    "epoch",
+    "loss",
+    "accuracy",
+    "val_loss",
+    "val_accuracy",
+    "learning_rate",
+    "images_per_second",
+    "seconds",
+)
+
+
+@dataclass
+class History:
+    """Rows with the keys `COLUMNS`; `val_…` are absent without validation images. Epochs count from 1."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs are finished."""
+        return len(self.rows)
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch with the highest validation accuracy, the lower loss deciding ties; without validation the last."""
+        if not self.rows or "val_accuracy" not in self.rows[-1]:
+            return self.epochs
+        return int(max(self.rows, key=lambda row: (row["val_accuracy"], -row["val_loss"]))["epoch"])
+
+    @property
+    def seconds(self) -> float:
+        """Training and validation time of all epochs."""
+        return sum(row["seconds"] for row in self.rows)
+
+    @property
+    def images_per_second(self) -> float:
+        """The median over the epochs, validation not counted; the first epoch, which warms up, only if it is alone."""
+        rates = sorted(row["images_per_second"] for row in self.rows[1:] or self.rows)
+        return rates[len(rates) // 2] if rates else 0.0
+
+    def to_csv(self) -> str:
+        """The log file."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        return text.getvalue()
+
+    @classmethod
+    def from_csv(cls, text: str) -> "History":
+        """Read a log file."""
+        rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(io.StringIO(text))]
+        return cls([{**row, "epoch": int(row["epoch"])} for row in rows])

@@ -1,0 +1,228 @@
+"""A recipe: everything that decides a training run. TOML and command-line options in, one frozen object out."""
+
+import json
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+from kcnn.backend import BACKENDS, PRECISIONS
+from kcnn.data import DATASETS
+from kcnn.data.augment import AUGMENTATIONS
+from kcnn.errors import KcnnError, UsageError, unknown
+from kcnn.models import MODELS, check_options
+from kcnn.optimizers import OPTIMIZERS
+from kcnn.schedules import SCHEDULES
+
+
+def _choice(default: str, allowed: Any, what: str) -> Any:
+    return field(default=default, metadata={"allowed": allowed, "help": what})
+
+
+def _number(default: float, low: float, high: float, what: str) -> Any:
+    return field(default=default, metadata={"range": (low, high), "help": what})
+
+
+MOST = 10**9
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The settings of one run. Construct with `Recipe.of(...)`, which checks them all."""
+
+    model: str = _choice("lenet5", MODELS, "architecture")
+    model_options: dict[str, Any] = field(default_factory=dict, metadata={"help": "options of the architecture"})
+    dataset: str = _choice("digits", DATASETS, "data set")
+    data_dir: str = field(default="", metadata={"help": "folder of the data; default KCNN_DATA_DIR or ~/.cache/kcnn"})
+    image_size: int = _number(0, 0, 4096, "pixels a side that the network sees; 0: as they come")
+    limit_train: int = _number(0, 0, MOST, "use this many training images, drawn class by class; 0: all")
+    validation: float = _number(0.1, 0, 0.9, "part of the training images that picks the best epoch")
+    epochs: int = _number(20, 1, MOST, "passes over the training images")
+    batch_size: int = _number(64, 1, MOST, "images in a step")
+    optimizer: str = _choice("sgd", OPTIMIZERS, "optimizer")
+    learning_rate: float = _number(0.05, 1e-12, 1e3, "highest rate of the schedule")
+    momentum: float = _number(0.9, 0, 0.9999, "of sgd and rmsprop")
+    nesterov: bool = field(default=False, metadata={"help": "Nesterov's form of sgd's momentum"})
+    weight_decay: float = _number(0.0, 0, 10, "coupled L2 as in torch: gradient + weight_decay * weight")
+    decoupled_weight_decay: float = _number(0.0, 0, 10, "AdamW's: weight *= 1 - rate * decay")
+    clip_norm: float = _number(0.0, 0, MOST, "largest norm of the whole gradient; 0: no clipping")
+    schedule: str = _choice("constant", SCHEDULES, "how the learning rate changes")
+    step_epochs: int = _number(10, 1, MOST, "schedule step: epochs between changes")
+    milestones: list[int] = field(default_factory=list, metadata={"help": "schedule multistep: epochs of the changes"})
+    gamma: float = _number(0.1, 1e-6, 1, "factor of the schedules step, multistep, exponential")
+    warmup_epochs: float = _number(0.0, 0, MOST, "linear rise before the schedule")
+    augment: dict[str, float] = field(default_factory=dict, metadata={"help": "augmentations and their magnitudes"})
+    label_smoothing: float = _number(0.0, 0, 0.9, "part of the target spread over all classes")
+    patience: int = _number(0, 0, MOST, "stop after this many epochs without a better one; 0: never")
+    seed: int = _number(0, 0, 2**31, "of weights, split, order and augmentation")
+    precision: str = _choice("float32", PRECISIONS, "Keras dtype policy")
+    backend: str = _choice("torch", BACKENDS, "Keras backend")
+    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:N"})
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "Recipe":
+        """A checked recipe from plain values, as a TOML file or the command line gives them.
+
+        Raises:
+            UsageError: naming every unknown key and wrong value at once.
+        """
+        known = {f.name: f for f in fields(cls)}
+        errors = [unknown("recipe key", key, known) for key in values if key not in known]
+        good = {}
+        for key in known.keys() & values.keys():
+            try:
+                good[key] = _checked(key, values[key], known[key].type, known[key].metadata)
+            except UsageError as error:
+                errors.append(str(error))
+        recipe = cls(**good)
+        errors += _inconsistent(recipe)
+        if errors:
+            raise UsageError(" ".join(errors))
+        return recipe
+
+    def replace(self, **values: Any) -> "Recipe":
+        """A checked copy with other values; nested keys as in `model_options.pooling` change one entry."""
+        merged = asdict(self)
+        for key, value in values.items():
+            table, dot, entry = key.partition(".")
+            if dot and isinstance(merged.get(table), dict):
+                merged[table] = {**merged[table], entry: value}
+            else:
+                merged[key] = value
+        return Recipe.of(merged)
+
+    def to_toml(self) -> str:
+        """The recipe as a TOML file, every key with its meaning."""
+        lines = [f"{f.name} = {_toml(getattr(self, f.name))}" for f in fields(self)]
+        width = max(len(line) for line in lines if len(line) < 50)
+        helps = [f.metadata["help"] for f in fields(self)]
+        return "".join(f"{line:{width}}  # {text}\n" for line, text in zip(lines, helps, strict=True))
+
+
+def _checked(key: str, value: Any, kind: Any, metadata: Mapping[str, Any]) -> Any:
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, get_origin(kind) or kind) or (isinstance(value, bool) and kind is not bool):
+        raise UsageError(f"{key} must be {_words(kind)}; received {value!r}.")
+    if "allowed" in metadata and value not in metadata["allowed"]:
+        raise UsageError(unknown(key.replace("dataset", "data set"), value, metadata["allowed"]))
+    if "range" in metadata:
+        low, high = metadata["range"]
+        if not low <= value <= high:
+            raise UsageError(f"{key} must be from {low:g} to {high:g}; received {value!r}.")
+    return CHECKS.get(key, lambda v: v)(value)
+
+
+def _words(kind: Any) -> str:
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+    if get_origin(kind) is list:
+        return f"a list of {names[get_args(kind)[0]]}s"
+    return names.get(kind, "a table of names and values")
+
+
+def _check_augment(value: dict[str, Any]) -> dict[str, float]:
+    for name, magnitude in value.items():
+        if name not in AUGMENTATIONS:
+            raise UsageError(unknown("augmentation", name, AUGMENTATIONS))
+        unit = AUGMENTATIONS[name][1]
+        low, high = (0, 1) if unit == "probability" else (0, 1000)
+        if isinstance(magnitude, bool) or not isinstance(magnitude, (int, float)) or not low < magnitude <= high:
+            raise UsageError(f"augmentation {name} ({unit}) must be above {low} and at most {high}; received {magnitude!r}.")
+    return {name: float(magnitude) for name, magnitude in value.items()}
+
+
+def _check_milestones(value: list[Any]) -> list[int]:
+    if any(isinstance(v, bool) or not isinstance(v, int) or v < 1 for v in value) or value != sorted(set(value)):
+        raise UsageError(f"milestones must be rising whole numbers of epochs, at least 1; received {value!r}.")
+    return value
+
+
+def _check_device(value: str) -> str:
+    kind, colon, index = value.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (colon and (kind != "cuda" or not index.isdigit())):
+        raise UsageError(f"unknown device {value!r}. Allowed: auto, cpu, cuda, cuda:N.")
+    return value
+
+
+CHECKS: dict[str, Callable[[Any], Any]] = {
+    "augment": _check_augment,
+    "milestones": _check_milestones,
+    "device": _check_device,
+}
+
+
+def _inconsistent(recipe: Recipe) -> list[str]:
+    """Sentences for values that are right one by one but not together."""
+    errors = []
+    try:
+        check_options(recipe.model, recipe.model_options)
+    except UsageError as error:
+        errors.append(str(error))
+    if recipe.warmup_epochs >= recipe.epochs:
+        errors.append(f"warmup_epochs must be below epochs ({recipe.epochs}); received {recipe.warmup_epochs:g}.")
+    if recipe.schedule == "multistep" and not recipe.milestones:
+        errors.append("schedule multistep needs milestones, such as --set milestones=[30,40].")
+    if recipe.nesterov and (recipe.optimizer != "sgd" or not recipe.momentum):
+        errors.append("nesterov needs optimizer sgd with a momentum above 0.")
+    if recipe.patience and not recipe.validation:
+        errors.append("patience needs validation images: set validation above 0.")
+    return errors
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(entry)}" for key, entry in value.items()) + "}"
+    return json.dumps(value)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe in a TOML file.
+
+    Raises:
+        KcnnError: no such file, or not TOML.
+        UsageError: unknown keys or wrong values.
+    """
+    try:
+        values = tomllib.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise KcnnError(f"There is no recipe file {path}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise KcnnError(f"{path} is not a TOML file: {error}.") from error
+    try:
+        return Recipe.of(values)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Name → file of the recipes that come with kcnn."""
+    folder = Path(str(resources.files("kcnn") / "recipes"))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def find_recipe(name: str = "", model: str = "", dataset: str = "") -> tuple[str, Recipe]:
+    """The recipe to start from, and what it is called.
+
+    `name` is a shipped recipe or a file. Without one, it is the shipped recipe for the model and data set; for a pair
+    that has none, the model's own, or its family's, with the names replaced.
+    """
+    shipped = shipped_recipes()
+    if name:
+        if name in shipped:
+            return name, read_recipe(shipped[name])
+        if name.endswith(".toml") or Path(name).exists():
+            return name, read_recipe(Path(name))
+        raise UsageError(unknown("recipe", name, shipped))
+    for kind, word, table in (("model", model, MODELS), ("data set", dataset, DATASETS)):
+        if word and word not in table:
+            raise UsageError(unknown(kind, word, table))
+    if not model and not dataset:
+        dataset = "digits"
+    model = model or DATASETS[dataset].model
+    dataset = dataset or MODELS[model].dataset
+    for candidate in (f"{model}-{dataset}", MODELS[model].recipe):
+        if candidate in shipped:
+            return candidate, replace(read_recipe(shipped[candidate]), model=model, dataset=dataset)
+    raise KcnnError(f"No shipped recipe fits {model} on {dataset}; name one with --recipe.")
