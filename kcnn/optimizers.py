@@ -39,3 +39,38 @@ class CoupledWeightDecay:
 def coupled(base: type) -> type:
     """The subclass of a Keras optimizer class that has torch's coupled weight decay."""
     return type(base.__name__, (CoupledWeightDecay, base), {})
+
+
+def make_optimizer(
+    name: str,
+    learning_rate: float,
+    *,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    decoupled_weight_decay: float = 0.0,
+    clip_norm: float = 0.0,
+) -> Any:
+    """A Keras optimizer.
+
+    Args:
+        name: a key of `OPTIMIZERS`.
+        momentum: of sgd and rmsprop; the others have their own and ignore it.
+        nesterov: of sgd.
+        weight_decay: coupled; `decoupled_weight_decay`: decoupled; 0 for none.
+        clip_norm: largest norm of all gradients together, as torch's `clip_grad_norm_`; 0 for no clipping.
+    """
+    import keras
+
+    base = getattr(keras.optimizers, OPTIMIZERS[name])
+    own = {"sgd": {"momentum": momentum, "nesterov": nesterov}, "rmsprop": {"momentum": momentum}}.get(name, {})
+    optimizer = (coupled(base) if weight_decay else base)(
+        learning_rate=learning_rate,
+        # AdamW's own default is 0.004: say 0 where the recipe does.
+        weight_decay=decoupled_weight_decay or (0.0 if name == "adamw" else None),
+        global_clipnorm=clip_norm or None,
+        **own,
+    )
+    if weight_decay:
+        optimizer.coupled_weight_decay = weight_decay
+    return optimizer

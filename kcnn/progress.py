@@ -40,7 +40,7 @@ class ShowProgress(keras.callbacks.Callback):
         self.bar.advance(self.task)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.console.print(epoch_line(self.history.rows[-1], self.epochs), highlight=False)
+        self.console.print(epoch_line(self.history.rows[-1], self.epochs), highlight=False, soft_wrap=True)
 
     def on_train_end(self, logs: Any = None) -> None:
         self.close()

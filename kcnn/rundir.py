@@ -65,6 +65,17 @@ class RunDir:
             raise KcnnError(f"{path} is not a run directory: it has no recipe.toml.")
         return run
 
+    def checkpoint(self) -> Path:
+        """The best model, or the last one of a run that has not finished an epoch with validation.
+
+        Raises:
+            KcnnError: neither is there.
+        """
+        for path in (self.best, self.last):
+            if path.exists():
+                return path
+        raise KcnnError(f"{self.path} has no checkpoint (best.keras or last.keras): train it first.")
+
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:

@@ -12,12 +12,13 @@ from kcnn.data.dataset import Split
 
 
 class _InMemory(keras.utils.PyDataset):
-    """Images on the backend's device as uint8, labels as one-hot float32, which soft labels can share."""
+    """Images on the backend's device as uint8, labels as float32 rows: one-hot, or smoothed."""
 
-    def __init__(self, split: Split, num_classes: int, batch_size: int) -> None:
+    def __init__(self, split: Split, num_classes: int, batch_size: int, label_smoothing: float = 0.0) -> None:
         super().__init__()
+        rows = np.eye(num_classes, dtype=np.float32) * (1 - label_smoothing) + label_smoothing / num_classes
         self.images = ops.convert_to_tensor(split.images)
-        self.targets = ops.convert_to_tensor(np.eye(num_classes, dtype=np.float32)[split.labels])
+        self.targets = ops.convert_to_tensor(rows.astype(np.float32)[split.labels])
         self.count = len(split)
         self.batch_size = batch_size
 
@@ -30,6 +31,7 @@ class TrainingBatches(_InMemory):
     Args:
         first_epoch: where to begin, for a resumed run.
         augment: names and magnitudes, see `kcnn.data.augment`.
+        label_smoothing: part of the target that is spread over all classes.
     """
 
     def __init__(
@@ -42,8 +44,9 @@ class TrainingBatches(_InMemory):
         first_epoch: int = 0,
         seed: int = 0,
         augment: Mapping[str, float] | None = None,
+        label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__(split, num_classes, batch_size)
+        super().__init__(split, num_classes, batch_size, label_smoothing)
         self.seed, self.augment = seed, augment or {}
         self.first_epoch, self.epochs = first_epoch, epochs
         self.steps_per_epoch = -(-self.count // batch_size)

@@ -1,0 +1,80 @@
+"""Options that several commands share, and the parsing of their values."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kcnn.errors import UsageError, unknown
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout, for programs.")
+data_dir = click.option(
+    "--data-dir", default="", metavar="DIR", help="Folder of the data sets; default KCNN_DATA_DIR or ~/.cache/kcnn."
+)
+backend = click.option("--backend", default="", metavar="NAME", help="Keras backend: torch, jax or tensorflow.")
+device = click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N.")
+
+
+def print_json(value: Any) -> None:
+    """JSON on stdout."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def say(text: str) -> None:
+    """Prose for people goes to stderr."""
+    click.echo(text, err=True)
+
+
+def print_table(rows: list[tuple[Any, ...]], headings: tuple[str, ...], right: tuple[int, ...] = ()) -> None:
+    """A plain table on stdout; the columns with the indices `right` are set flush right."""
+    text = [headings, *[tuple(str(cell) for cell in row) for row in rows]]
+    widths = [max(len(row[column]) for row in text) for column in range(len(headings))]
+    for row in text:
+        cells = [
+            cell.rjust(width) if index in right else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        click.echo("  ".join(cells).rstrip())
+
+
+def parse_augment(text: str) -> dict[str, Any]:
+    """`crop,flip=0.3` → `{"crop": default, "flip": 0.3}`; `none` → `{}`."""
+    from kcnn.data.augment import AUGMENTATIONS
+
+    chosen: dict[str, Any] = {}
+    for item in [] if text == "none" else text.split(","):
+        name, equals, magnitude = item.strip().partition("=")
+        if name not in AUGMENTATIONS:
+            raise UsageError(unknown("augmentation", name, [*AUGMENTATIONS, "none"]))
+        chosen[name] = parse_value(magnitude) if equals else AUGMENTATIONS[name][0]
+    return chosen
+
+
+def parse_value(text: str) -> Any:
+    """A TOML value; a bare word is a string."""
+    import tomllib
+
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
+    """`--set key=value` pairs → a dictionary."""
+    values = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise UsageError(f"--set takes key=value; received {setting!r}.")
+        values[key.strip()] = parse_value(value.strip())
+    return values
+
+
+def resume_hint(run: Path) -> str:
+    """The command that continues a run, as this program was called."""
+    program = Path(sys.argv[0]).name
+    caller = "python cli.py" if program == "cli.py" else "python -m kcnn" if program == "__main__.py" else "kcnn"
+    return f"{caller} train --resume {run}"

@@ -1,0 +1,39 @@
+"""`kcnn predict`."""
+
+from pathlib import Path
+
+import click
+
+from kcnn.cli.options import as_json, backend, device, print_json, print_table
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("pictures", nargs=-1, required=True, metavar="PATH...")
+@click.option("--top", default=3, type=click.IntRange(min=1), help="Classes to show for each picture.", show_default=True)
+@backend
+@device
+@as_json
+def predict(run: Path, pictures: tuple[str, ...], top: int, backend: str, device: str, as_json: bool) -> None:
+    """Classify pictures with RUN, a run directory or a .keras file.
+
+    PATHs are files, folders or patterns such as 'photos/*.jpg'. Pictures of any size are cut and resized to the
+    model's input.
+    """
+    from kcnn.backend import select
+    from kcnn.predict import find_images, open_model, predict
+
+    paths = find_images(pictures)
+    select(backend, device)
+    from kcnn.accelerate import accelerate
+
+    model, class_names = open_model(run)
+    accelerate(model)
+    rows = predict(model, class_names, paths, top)
+    if as_json:
+        print_json(list(rows))
+    else:
+        table = [
+            (row["path"], ", ".join(f"{best['class']} {best['probability']:.1%}" for best in row["top"])) for row in rows
+        ]
+        print_table(table, ("picture", "classes"))

@@ -1,0 +1,62 @@
+"""Classify pictures with a trained model: a run directory or a `.keras` file alone."""
+
+import glob
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kcnn.checkpoint import load_model
+from kcnn.data.images import EXTENSIONS, read_image
+from kcnn.errors import KcnnError
+from kcnn.evaluate import predict_logits, softmax
+from kcnn.rundir import RunDir
+
+BATCH = 256  # pictures decoded and classified at a time, so that a large folder needs little memory
+
+
+def open_model(path: Path) -> tuple[Any, list[str]]:
+    """The model of a run directory or a `.keras` file, and its class names (numbers if the file has none).
+
+    Raises:
+        KcnnError: neither a run with a checkpoint nor a `.keras` file.
+    """
+    model, info = load_model(path if path.is_file() or path.suffix == ".keras" else RunDir.open(path).checkpoint())
+    classes = model.output_shape[-1]
+    return model, info.get("class_names") or [str(index) for index in range(classes)]
+
+
+def find_images(names: Sequence[str]) -> list[Path]:
+    """The pictures that files, folders (searched through) and patterns such as `*.png` name, in order.
+
+    Raises:
+        KcnnError: a name that matches nothing.
+    """
+    found: list[Path] = []
+    for name in names:
+        path = Path(name)
+        if path.is_dir():
+            matches = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in EXTENSIONS]
+        else:
+            matches = [path] if path.exists() else [Path(match) for match in sorted(glob.glob(name, recursive=True))]
+        if not matches:
+            raise KcnnError(f"{name} is no picture, no folder with pictures and no pattern that matches any.")
+        found += matches
+    return found
+
+
+def predict(model: Any, class_names: Sequence[str], paths: Sequence[Path], top: int = 5) -> Iterator[dict[str, Any]]:
+    """Yield `{"path", "top": [{"class", "probability"}, …]}` for each picture, most probable class first.
+
+    Raises:
+        KcnnError: a picture that does not decode, named.
+    """
+    shape = tuple(model.input_shape[1:])
+    for start in range(0, len(paths), BATCH):
+        part = paths[start : start + BATCH]
+        images = np.stack([read_image(path, shape) for path in part])
+        for path, probabilities in zip(part, softmax(predict_logits(model, images)), strict=True):
+            best = np.argsort(-probabilities, kind="stable")[:top]
+            ranked = [{"class": class_names[index], "probability": float(probabilities[index])} for index in best]
+            yield {"path": str(path), "top": ranked}
