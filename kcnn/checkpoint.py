@@ -62,7 +62,7 @@ def restore_optimizer(optimizer: Any, path: Path) -> None:
             for variable, name in zip(optimizer.variables, arrays.files, strict=True):
                 variable.assign(arrays[name])
     except (KeyError, ValueError) as error:
-        raise KcnnError(f"{path} holds no state of this optimizer: the recipe was changed after the run began.") from error
+        raise KcnnError(f"{path} has no state for this optimizer: its recipe was changed after it began.") from error
 
 
 def _pack(optimizer: Any) -> bytes:

@@ -78,5 +78,5 @@ def export(model: Any, class_names: list[str], kind: str, path: Path) -> float:
     difference = float(np.abs(found - np.concatenate([expected[:1], expected])).max() / np.abs(expected).max())
     if not difference <= TOLERANCE:
         path.unlink()
-        raise KcnnError(f"The exported file's logits differ by {difference:.1e} (allowed {TOLERANCE:g}); it was removed.")
+        raise KcnnError(f"The exported file's logits differ by {difference:.1e} (allowed: {TOLERANCE:g}). Removed it.")
     return difference

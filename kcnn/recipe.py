@@ -129,7 +129,9 @@ def _check_augment(value: dict[str, Any]) -> dict[str, float]:
         unit = AUGMENTATIONS[name][1]
         low, high = (0, 1) if unit == "probability" else (0, 1000)
         if isinstance(magnitude, bool) or not isinstance(magnitude, (int, float)) or not low < magnitude <= high:
-            raise UsageError(f"augmentation {name} ({unit}) must be above {low} and at most {high}; received {magnitude!r}.")
+            raise UsageError(
+                f"augmentation {name} ({unit}) must be above {low} and at most {high}; received {magnitude!r}."
+            )
     return {name: float(magnitude) for name, magnitude in value.items()}
 
 

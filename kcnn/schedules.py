@@ -55,7 +55,6 @@ def make_schedule(name: str, epochs: int, warmup_epochs: float = 0, **numbers: A
     function, keys = SCHEDULES[name]
     main = function(epochs - warmup_epochs, **{key: numbers[key] for key in keys})
 
-
     def factor(time: float) -> float:
         if time < warmup_epochs:
             return 0.01 + 0.99 * time / warmup_epochs

@@ -21,7 +21,7 @@ def models(name: str | None, as_json: bool) -> None:
     if as_json:
         print_json([row for row, _ in facts])
     elif name:
-        facts[0][1].summary(line_length=100, print_fn=click.echo)
+        facts[0][1].summary(line_length=90, print_fn=click.echo)
     else:
         columns = ("model", "parameters", "trainable", "MFLOPs/image", "input", "home data set")
         rows = [

@@ -1,6 +1,7 @@
 """`kcnn predict`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,7 +11,7 @@ from kcnn.cli.options import as_json, backend, device, print_json, print_table
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("pictures", nargs=-1, required=True, metavar="PATH...")
-@click.option("--top", default=3, type=click.IntRange(min=1), help="Classes to show for each picture.", show_default=True)
+@click.option("--top", default=3, type=click.IntRange(min=1), help="Classes to show a picture.", show_default=True)
 @backend
 @device
 @as_json
@@ -33,7 +34,8 @@ def predict(run: Path, pictures: tuple[str, ...], top: int, backend: str, device
     if as_json:
         print_json(list(rows))
     else:
-        table = [
-            (row["path"], ", ".join(f"{best['class']} {best['probability']:.1%}" for best in row["top"])) for row in rows
-        ]
-        print_table(table, ("picture", "classes"))
+        print_table([(row["path"], _ranking(row["top"])) for row in rows], ("picture", "classes"))
+
+
+def _ranking(top: list[dict[str, Any]]) -> str:
+    return ", ".join(f"{best['class']} {best['probability']:.1%}" for best in top)

@@ -50,7 +50,8 @@ def apply(images: Any, matrices: Matrices) -> Any:
 
     batch, height, width, channels = images.shape
     rows, columns = np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)
-    places = matrices[:, :, 0, None, None] * rows + matrices[:, :, 1, None, None] * columns + matrices[:, :, 2, None, None]
+    by_row, by_column, offset = matrices[:, :, :, None, None].transpose(2, 0, 1, 3, 4)
+    places = by_row * rows + by_column * columns + offset
     y, x = places.round().astype(np.int32).transpose(1, 0, 2, 3)
     inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
     pixel = np.where(inside, (np.arange(batch, dtype=np.int32)[:, None, None] * height + y) * width + x, 0)

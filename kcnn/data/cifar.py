@@ -48,17 +48,19 @@ def _load_pickles(name: str, data_dir: Path) -> Dataset:
 
     reader = datasets.CIFAR10 if name == "cifar10" else datasets.CIFAR100
     with fetching(name, missing(name, data_dir) or [_pickles(name, data_dir)]):
-        parts = [reader(data_dir, train=train, download=True) for train in (True, False)]
+        train, test = (reader(data_dir, train=part, download=True) for part in (True, False))
     if name != "cifar100_coarse":
-        splits = [Split(part.data, np.asarray(part.targets, np.int64)) for part in parts]
-        return Dataset(*splits, list(parts[0].classes), *(CIFAR10 if name == "cifar10" else CIFAR100))
+        statistics = CIFAR10 if name == "cifar10" else CIFAR100
+        return Dataset(_split(train, train.targets), _split(test, test.targets), list(train.classes), *statistics)
     # torchvision has verified the md5 of these pickles just now.
-    folder = _pickles(name, data_dir)
-    files = [_unpickle(folder / file) for file in ("train", "test", "meta")]
-    splits = [
-        Split(part.data, np.asarray(file["coarse_labels"], np.int64)) for part, file in zip(parts, files, strict=False)
-    ]
-    return Dataset(*splits, list(files[2]["coarse_label_names"]), *CIFAR100)
+    fine_and_coarse = [_unpickle(_pickles(name, data_dir) / file) for file in ("train", "test", "meta")]
+    labels = [file.get("coarse_labels") for file in fine_and_coarse]
+    names = fine_and_coarse[2]["coarse_label_names"]
+    return Dataset(_split(train, labels[0]), _split(test, labels[1]), list(names), *CIFAR100)
+
+
+def _split(part: Any, labels: Any) -> Split:
+    return Split(part.data, np.asarray(labels, np.int64))
 
 
 def _unpickle(path: Path) -> dict[str, Any]:
@@ -69,12 +71,12 @@ def _unpickle(path: Path) -> dict[str, Any]:
 def _load_binary(name: str, folder: Path) -> Dataset:
     if name == "cifar10":
         train = [folder / f"data_batch_{index}.bin" for index in range(1, 6)]
-        splits = [_read(train, 1, 0), _read([folder / "test_batch.bin"], 1, 0)]
-        return Dataset(*splits, _names(folder / "batches.meta.txt"), *CIFAR10)
+        test = _read([folder / "test_batch.bin"], 1, 0)
+        return Dataset(_read(train, 1, 0), test, _names(folder / "batches.meta.txt"), *CIFAR10)
     kind = "coarse" if name == "cifar100_coarse" else "fine"
     column = 0 if kind == "coarse" else 1
-    splits = [_read([folder / f"{part}.bin"], 2, column) for part in ("train", "test")]
-    return Dataset(*splits, _names(folder / f"{kind}_label_names.txt"), *CIFAR100)
+    names = _names(folder / f"{kind}_label_names.txt")
+    return Dataset(_read([folder / "train.bin"], 2, column), _read([folder / "test.bin"], 2, column), names, *CIFAR100)
 
 
 def _read(paths: list[Path], label_bytes: int, column: int) -> Split:

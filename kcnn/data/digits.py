@@ -21,7 +21,7 @@ def load(name: str, data_dir: Path, image_size: int) -> Dataset:
     images = np.zeros((len(digits.images), 28, 28, 1), np.uint8)
     for image, small in zip(images, digits.images, strict=True):
         large = Image.fromarray((small * (255 / 16)).astype(np.uint8)).resize((20, 20), Image.Resampling.BILINEAR)
-        image[4:24, 4:24, 0] = large
+        image[4:24, 4:24, 0] = np.asarray(large)
     everything = Split(images, digits.target.astype(np.int64))
     train, test = (everything.take(part) for part in stratified(everything.labels, 0.2, seed=0))
     return Dataset(train, test, list("0123456789"), *channel_statistics(train.images))

@@ -31,11 +31,10 @@ def load(name: str, data_dir: Path, image_size: int) -> Dataset:
         if not all((raw / file).exists() for file in FILES):
             reader(data_dir, download=True)
     try:
-        parts = [_split(reader(data_dir, train=train)) for train in (True, False)]
+        train, test = (_split(reader(data_dir, train=part)) for part in (True, False))
     except (RuntimeError, ValueError, AssertionError, EOFError, IndexError) as error:
         raise KcnnError(f"{_damaged(raw)} is damaged: delete it, and run again to unpack or fetch it anew.") from error
-    names = [label.partition(" - ")[2] or label for label in reader.classes] if name != "mnist" else list("0123456789")
-    return Dataset(*parts, names, [mean], [std])
+    return Dataset(train, test, list("0123456789") if name == "mnist" else list(reader.classes), [mean], [std])
 
 
 def _split(data: Any) -> Split:
@@ -46,7 +45,8 @@ def _damaged(raw: Path) -> Path:
     """The first file whose size is not what its own header says (IDX: magic number, dimensions, bytes)."""
     for file in FILES:
         content = (raw / file).read_bytes()
-        dimensions = [int.from_bytes(content[4 + 4 * i : 8 + 4 * i], "big") for i in range(content[3] if content else 0)]
-        if not dimensions or len(content) != 4 + 4 * len(dimensions) + int(np.prod(dimensions)):
+        count = content[3] if len(content) > 3 else 0
+        dimensions = np.frombuffer(content[4 : 4 + 4 * count], ">u4")
+        if not count or len(content) != 4 + 4 * count + np.prod(dimensions, dtype=np.int64):
             return raw / file
     return raw

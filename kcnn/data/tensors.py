@@ -32,7 +32,7 @@ def _tensor(path: Path) -> np.ndarray:
     try:
         return torch.load(path, map_location="cpu", weights_only=True).numpy()
     except Exception as error:  # torch raises many kinds; whatever it is, the file holds no plain tensor
-        raise KcnnError(f"{path} holds no plain tensor (damaged, or a pickle with code in it): save it again.") from error
+        raise KcnnError(f"{path} is no plain tensor (damaged, or a pickle with code in it): save it again.") from error
 
 
 def _images(values: np.ndarray, path: Path) -> np.ndarray:
@@ -41,7 +41,8 @@ def _images(values: np.ndarray, path: Path) -> np.ndarray:
         values = values[:, np.newaxis]
     if values.ndim != 4 or values.shape[1] not in (1, 3):
         raise KcnnError(
-            f"{path} has shape {values.shape}; allowed: (n, height, width) or (n, channels, height, width), channels 1 or 3."
+            f"{path} has shape {values.shape}; "
+            f"allowed: (n, height, width) or (n, channels, height, width), channels 1 or 3."
         )
     low, high = float(values.min()), float(values.max())
     if low < 0 or high > 255 or (high > 1 and (values != values.round()).any()):

@@ -23,7 +23,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Architecture:
-    """One row of the table: the family's module, its numbers, its home data set, and the shipped recipe to begin with."""
+    """One row of the table: the family's module, its home data set, the shipped recipe to begin with, its numbers."""
 
     family: str
     dataset: str
@@ -82,7 +82,7 @@ def build_model(
         logits = family.build(x, num_classes, **architecture.numbers, **options)
     except ValueError as error:
         size = "×".join(map(str, x.shape[1:3]))
-        raise KcnnError(f"{name} cannot take images of {size} px: they are too small. Enlarge: --image-size.") from error
+        raise KcnnError(f"{name} cannot take {size} px images: too small. Enlarge them with --image-size.") from error
     return keras.Model(images, logits, name=name)
 
 

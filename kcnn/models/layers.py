@@ -25,7 +25,13 @@ def preprocess(x: Tensor, mean: Sequence[float], std: Sequence[float], image_siz
 
 
 def conv(
-    x: Tensor, filters: int, kernel: int, strides: int = 1, padding: int | None = None, use_bias: bool = True, **name: str
+    x: Tensor,
+    filters: int,
+    kernel: int,
+    strides: int = 1,
+    padding: int | None = None,
+    use_bias: bool = True,
+    **name: str,
 ) -> Tensor:
     """Convolution padded by `padding` zeros on every side (default: kernel // 2), as in torch.
 
