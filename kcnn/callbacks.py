@@ -19,9 +19,9 @@ from kcnn.schedules import Schedule
 class LearningRate(keras.callbacks.Callback):
     """Sets the optimizer's learning rate before every step, to `base` × the schedule's factor at that time."""
 
-    def __init__(self, base: float, schedule: Schedule, steps_per_epoch: int) -> None:
+    def __init__(self, base: float, schedule: Schedule) -> None:
         super().__init__()
-        self.base, self.schedule, self.steps_per_epoch = base, schedule, steps_per_epoch
+        self.base, self.schedule = base, schedule
         self.epoch, self.current = 0, math.nan
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -31,7 +31,7 @@ class LearningRate(keras.callbacks.Callback):
         self.epoch = epoch
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        rate = self.base * self.schedule(self.epoch + batch / self.steps_per_epoch)
+        rate = self.base * self.schedule(self.epoch + batch / self.params["steps"])
         if rate != self.current:
             self.model.optimizer.learning_rate = self.current = rate
 

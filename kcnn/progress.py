@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from kcnn.history import History
 
@@ -12,32 +12,30 @@ from kcnn.history import History
 class ShowProgress(keras.callbacks.Callback):
     """Reads the last row of the log after each epoch; comes after the callback that writes it."""
 
-    def __init__(self, history: History, epochs: int, steps_per_epoch: int) -> None:
+    def __init__(self, history: History, epochs: int) -> None:
         super().__init__()
-        self.history, self.epochs, self.steps_per_epoch = history, epochs, steps_per_epoch
+        self.history, self.epochs = history, epochs
         self.console = Console(stderr=True)
 
     def on_train_begin(self, logs: Any = None) -> None:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("steps"),
+            TaskProgressColumn(),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
         )
         self.bar = Progress(*columns, console=self.console, disable=not self.console.is_terminal, transient=True)
         first = self.history.epochs
-        self.task = self.bar.add_task(f"epoch {first + 1}/{self.epochs}", total=self.epochs * self.steps_per_epoch)
-        self.bar.update(self.task, completed=first * self.steps_per_epoch)
+        self.task = self.bar.add_task(f"epoch {first + 1}/{self.epochs}", total=self.epochs, completed=first)
         self.bar.start()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.bar.update(self.task, description=f"epoch {epoch + 1}/{self.epochs}")
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        self.bar.advance(self.task)
+        self.bar.advance(self.task, 1 / self.params["steps"])
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.console.print(epoch_line(self.history.rows[-1], self.epochs), highlight=False, soft_wrap=True)

@@ -41,6 +41,9 @@ class Recipe:
     validation: float = _number(0.1, 0, 0.9, "part of the training images that picks the best epoch")
     epochs: int = _number(20, 1, MOST, "passes over the training images")
     batch_size: int = _number(64, 1, MOST, "images in a step")
+    stages: list[list[float]] = field(
+        default_factory=list, metadata={"help": "[[epochs, batch_size, learning_rate], …], the rate optional"}
+    )
     optimizer: str = _choice("sgd", OPTIMIZERS, "optimizer")
     learning_rate: float = _number(0.05, 1e-12, 1e3, "highest rate of the schedule")
     momentum: float = _number(0.9, 0, 0.9999, "of sgd and rmsprop")
@@ -118,7 +121,7 @@ def _checked(key: str, value: Any, kind: Any, metadata: Mapping[str, Any]) -> An
 def _words(kind: Any) -> str:
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
     if get_origin(kind) is list:
-        return f"a list of {names[get_args(kind)[0]]}s"
+        return f"a list of {names.get(get_args(kind)[0], 'list')}s"
     return names.get(kind, "a table of names and values")
 
 
@@ -148,10 +151,21 @@ def _check_device(value: str) -> str:
     return value
 
 
+def _check_stages(value: list[Any]) -> list[list[float]]:
+    for stage in value:
+        numbers = isinstance(stage, list) and all(isinstance(v, (int, float)) and v > 0 for v in stage)
+        if not numbers or len(stage) not in (2, 3) or any(v != int(v) for v in stage[:2]):
+            raise UsageError(
+                f"stages must be lists [epochs, batch_size] or [epochs, batch_size, learning_rate]; received {stage!r}."
+            )
+    return value
+
+
 CHECKS: dict[str, Callable[[Any], Any]] = {
     "augment": _check_augment,
     "milestones": _check_milestones,
     "device": _check_device,
+    "stages": _check_stages,
 }
 
 
@@ -164,6 +178,9 @@ def _inconsistent(recipe: Recipe) -> list[str]:
         errors.append(str(error))
     if recipe.warmup_epochs >= recipe.epochs:
         errors.append(f"warmup_epochs must be below epochs ({recipe.epochs}); received {recipe.warmup_epochs:g}.")
+    if recipe.stages and sum(stage[0] for stage in recipe.stages) != recipe.epochs:
+        total = sum(stage[0] for stage in recipe.stages)
+        errors.append(f"stages must add up to epochs ({recipe.epochs}); received {total:g}.")
     if recipe.schedule == "multistep" and not recipe.milestones:
         errors.append("schedule multistep needs milestones, such as --set milestones=[30,40].")
     if recipe.nesterov and (recipe.optimizer != "sgd" or not recipe.momentum):

@@ -19,6 +19,7 @@ from kcnn.progress import ShowProgress
 from kcnn.recipe import Recipe
 from kcnn.rundir import RunDir, manifest, write_json, write_text
 from kcnn.schedules import make_schedule
+from kcnn.stages import plan_stages
 
 
 def train(recipe: Recipe, run: RunDir, resume: bool = False) -> dict[str, Any]:
@@ -45,8 +46,7 @@ def train(recipe: Recipe, run: RunDir, resume: bool = False) -> dict[str, Any]:
     if resume:
         restore_optimizer(model.optimizer, run.last)
     accelerate(model)
-    if not resume or not _finished(recipe, history):
-        _fit(model, recipe, run, history, train_part, validation_part, dataset.class_names)
+    _fit(model, recipe, run, history, train_part, validation_part, dataset.class_names)
     return _score(recipe, run, history, dataset, validation_part)
 
 
@@ -77,26 +77,15 @@ def _compile(model: Any, recipe: Recipe) -> None:
     optimizer.build(model.trainable_variables)
 
 
-def _finished(recipe: Recipe, history: History) -> bool:
-    stopped = recipe.patience and history.epochs - history.best_epoch >= recipe.patience
-    return bool(stopped) or history.epochs >= recipe.epochs
+def _stopped(recipe: Recipe, history: History) -> bool:
+    """Whether early stopping ended the run."""
+    return bool(recipe.patience) and history.epochs - history.best_epoch >= recipe.patience
 
 
 def _fit(
     model: Any, recipe: Recipe, run: RunDir, history: History, train: Split, validation: Split, class_names: list[str]
 ) -> None:
-    classes = len(class_names)
-    batches = TrainingBatches(
-        train,
-        classes,
-        recipe.batch_size,
-        epochs=recipe.epochs,
-        first_epoch=history.epochs,
-        seed=recipe.seed,
-        augment=recipe.augment,
-        label_smoothing=recipe.label_smoothing,
-    )
-    steps = batches.steps_per_epoch
+    """Train the stages that are not finished yet."""
     schedule = make_schedule(
         recipe.schedule,
         recipe.epochs,
@@ -105,28 +94,43 @@ def _fit(
         milestones=recipe.milestones,
         gamma=recipe.gamma,
     )
-    progress = ShowProgress(history, recipe.epochs, steps)
-    callbacks = [
-        LearningRate(recipe.learning_rate, schedule, steps),
-        Randomness(recipe.seed),
-        StopWhenNotFinite(),
-        Recorder(run, history, class_names, len(train)),
-        *([EarlyStopping(history, recipe.patience)] if recipe.patience else []),
-        progress,
-    ]
-    try:
-        model.fit(
-            batches,
-            epochs=recipe.epochs,
-            initial_epoch=history.epochs,
-            steps_per_epoch=steps,
-            validation_data=EvaluationBatches(validation, classes, 256) if len(validation) else None,
-            callbacks=callbacks,
-            shuffle=False,
-            verbose=0,
+    classes = len(class_names)
+    held_out = EvaluationBatches(validation, classes, 256) if len(validation) else None
+    for stage in plan_stages(recipe):
+        if history.epochs >= stage.last or _stopped(recipe, history):
+            continue
+        batches = TrainingBatches(
+            train,
+            classes,
+            stage.batch_size,
+            epochs=stage.last,
+            first_epoch=history.epochs,
+            seed=recipe.seed,
+            augment=recipe.augment,
+            label_smoothing=recipe.label_smoothing,
         )
-    finally:
-        progress.close()
+        progress = ShowProgress(history, recipe.epochs)
+        callbacks = [
+            LearningRate(stage.learning_rate, schedule),
+            Randomness(recipe.seed),
+            StopWhenNotFinite(),
+            Recorder(run, history, class_names, len(train)),
+            *([EarlyStopping(history, recipe.patience)] if recipe.patience else []),
+            progress,
+        ]
+        try:
+            model.fit(
+                batches,
+                epochs=stage.last,
+                initial_epoch=history.epochs,
+                steps_per_epoch=batches.steps_per_epoch,
+                validation_data=held_out,
+                callbacks=callbacks,
+                shuffle=False,
+                verbose=0,
+            )
+        finally:
+            progress.close()
 
 
 def _score(recipe: Recipe, run: RunDir, history: History, dataset: Dataset, validation: Split) -> dict[str, Any]:

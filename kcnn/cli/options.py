@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from kcnn.errors import UsageError, unknown
+from kcnn.errors import UsageError
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout, for programs.")
 data_dir = click.option(
@@ -46,9 +46,9 @@ def parse_augment(text: str) -> dict[str, Any]:
     chosen: dict[str, Any] = {}
     for item in [] if text == "none" else text.split(","):
         name, equals, magnitude = item.strip().partition("=")
-        if name not in AUGMENTATIONS:
-            raise UsageError(unknown("augmentation", name, [*AUGMENTATIONS, "none"]))
-        chosen[name] = parse_value(magnitude) if equals else AUGMENTATIONS[name][0]
+        # An unknown name is left to the recipe's own check, which tells all errors at once.
+        default = AUGMENTATIONS[name][0] if name in AUGMENTATIONS else 1.0
+        chosen[name] = parse_value(magnitude) if equals else default
     return chosen
 
 
