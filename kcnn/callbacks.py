@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from kcnn.checkpoint import save_model
+from kcnn.ema import averaged_weights
 from kcnn.errors import Diverged
 from kcnn.history import History
 from kcnn.rundir import RunDir, write_text
@@ -100,7 +101,8 @@ class Recorder(keras.callbacks.Callback):
             }
         )
         if self.history.best_epoch == epoch + 1:
-            save_model(self.model, self.run.best, {"class_names": self.class_names, "epoch": epoch + 1})
+            with averaged_weights(self.model):
+                save_model(self.model, self.run.best, {"class_names": self.class_names, "epoch": epoch + 1})
         self._save_last()
         write_text(self.run.log, self.history.to_csv())
 
@@ -117,5 +119,5 @@ class EarlyStopping(keras.callbacks.Callback):
         self.history, self.patience = history, patience
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if self.history.epochs - self.history.best_epoch >= self.patience:
+        if self.history.exhausted(self.patience):
             self.model.stop_training = True

@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from kcnn.data import Dataset, Split, load_dataset
-from kcnn.data.dataset import limit, split_validation
-from kcnn.recipe import Recipe, read_recipe
+from kcnn.data import load_dataset
+from kcnn.recipe import read_recipe
 from kcnn.rundir import RunDir
 
 
@@ -47,13 +46,6 @@ def full_report(logits: np.ndarray, labels: np.ndarray, class_names: list[str]) 
     ]
     confusion = confusion_matrix(labels, predicted, labels=classes).tolist()
     return {"test": score(logits, labels), "per_class": per_class, "confusion": confusion}
-
-
-def parts(recipe: Recipe) -> tuple[Dataset, Split, Split]:
-    """(data set, training part, validation part) of a recipe; the test part is `dataset.test`."""
-    dataset = load_dataset(recipe.dataset, recipe.data_dir, recipe.image_size)
-    train = limit(dataset.train, recipe.limit_train, recipe.seed)
-    return dataset, *split_validation(train, recipe.validation, recipe.seed)
 
 
 def evaluate_run(path: Path, data_dir: str = "") -> dict[str, Any]:

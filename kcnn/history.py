@@ -35,6 +35,10 @@ class History:
             return self.epochs
         return int(max(self.rows, key=lambda row: (row["val_accuracy"], -row["val_loss"]))["epoch"])
 
+    def exhausted(self, patience: int) -> bool:
+        """Whether `patience` epochs went by without a better one; never for 0."""
+        return bool(patience) and self.epochs - self.best_epoch >= patience
+
     @property
     def seconds(self) -> float:
         """Training and validation time of all epochs."""

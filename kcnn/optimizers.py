@@ -50,6 +50,8 @@ def make_optimizer(
     weight_decay: float = 0.0,
     decoupled_weight_decay: float = 0.0,
     clip_norm: float = 0.0,
+    gradient_accumulation_steps: int = 1,
+    ema: float = 0.0,
 ) -> Any:
     """A Keras optimizer.
 
@@ -59,6 +61,8 @@ def make_optimizer(
         nesterov: of sgd.
         weight_decay: coupled; `decoupled_weight_decay`: decoupled; 0 for none.
         clip_norm: largest norm of all gradients together, as torch's `clip_grad_norm_`; 0 for no clipping.
+        gradient_accumulation_steps: steps whose mean gradient makes one update.
+        ema: decay of a moving average of the weights, kept beside them (see `kcnn.ema`); 0 for none.
     """
     import keras
 
@@ -69,6 +73,9 @@ def make_optimizer(
         # AdamW's own default is 0.004: say 0 where the recipe does.
         weight_decay=decoupled_weight_decay or (0.0 if name == "adamw" else None),
         global_clipnorm=clip_norm or None,
+        gradient_accumulation_steps=gradient_accumulation_steps if gradient_accumulation_steps > 1 else None,
+        use_ema=ema > 0,
+        ema_momentum=ema or 0.99,
         **own,
     )
     if weight_decay:

@@ -77,6 +77,9 @@ class TrainingBatches(_InMemory):
 class EvaluationBatches(_InMemory):
     """The images as they are, in order, in large batches."""
 
+    def __init__(self, split: Split, num_classes: int, batch_size: int = 256) -> None:
+        super().__init__(split, num_classes, batch_size)
+
     @property
     def num_batches(self) -> int:
         return -(-self.count // self.batch_size)

@@ -1,0 +1,94 @@
+"""From a recipe's numbers to Keras objects: the one file that knows both. The rest takes plain arguments."""
+
+from typing import Any
+
+import keras
+
+from kcnn.callbacks import EarlyStopping, LearningRate, Randomness, Recorder, StopWhenNotFinite
+from kcnn.data import Dataset, Split, load_dataset
+from kcnn.data.batches import TrainingBatches
+from kcnn.data.dataset import limit, split_validation
+from kcnn.ema import EvaluateAverage
+from kcnn.history import History
+from kcnn.models import build_model
+from kcnn.optimizers import make_optimizer
+from kcnn.recipe import Recipe
+from kcnn.rundir import RunDir
+from kcnn.schedules import make_schedule
+from kcnn.stages import Stage
+
+
+def load_parts(recipe: Recipe) -> tuple[Dataset, Split, Split]:
+    """(data set, training part, validation part) of a recipe; the test part is `dataset.test`."""
+    dataset = load_dataset(recipe.dataset, recipe.data_dir, recipe.image_size)
+    train = limit(dataset.train, recipe.limit_train, recipe.seed)
+    return dataset, *split_validation(train, recipe.validation, recipe.seed)
+
+
+def new_model(recipe: Recipe, dataset: Dataset) -> Any:
+    """The recipe's architecture for this data set, with new weights."""
+    return build_model(
+        recipe.model,
+        dataset.train.images.shape[1:],
+        len(dataset.class_names),
+        mean=dataset.mean,
+        std=dataset.std,
+        image_size=recipe.image_size or None,
+        **recipe.model_options,
+    )
+
+
+def compile_model(model: Any, recipe: Recipe) -> None:
+    """Give the model the recipe's optimizer, built, with cross-entropy on logits and accuracy."""
+    optimizer = make_optimizer(
+        recipe.optimizer,
+        recipe.learning_rate,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        weight_decay=recipe.weight_decay,
+        decoupled_weight_decay=recipe.decoupled_weight_decay,
+        clip_norm=recipe.clip_norm,
+        gradient_accumulation_steps=recipe.gradient_accumulation_steps,
+        ema=recipe.ema,
+    )
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss, metrics=[keras.metrics.CategoricalAccuracy("accuracy")])
+    optimizer.build(model.trainable_variables)
+
+
+def training_batches(recipe: Recipe, stage: Stage, train: Split, num_classes: int, first_epoch: int) -> TrainingBatches:
+    """The batches of a stage, from `first_epoch` (counted from 0) on."""
+    return TrainingBatches(
+        train,
+        num_classes,
+        stage.batch_size,
+        epochs=stage.last,
+        first_epoch=first_epoch,
+        seed=recipe.seed,
+        augment=recipe.augment,
+        label_smoothing=recipe.label_smoothing,
+    )
+
+
+def training_callbacks(
+    recipe: Recipe, stage: Stage, batches: TrainingBatches, run: RunDir, history: History, class_names: list[str]
+) -> list[Any]:
+    """The callbacks of a stage, in the order in which they act."""
+    schedule = make_schedule(
+        recipe.schedule,
+        recipe.epochs,
+        recipe.warmup_epochs,
+        step_epochs=recipe.step_epochs,
+        milestones=recipe.milestones,
+        gamma=recipe.gamma,
+        steps_per_epoch=batches.steps_per_epoch,
+        rows=history.rows,
+    )
+    return [
+        LearningRate(stage.learning_rate, schedule),
+        Randomness(recipe.seed),
+        StopWhenNotFinite(),
+        *([EvaluateAverage()] if recipe.ema else []),
+        Recorder(run, history, class_names, batches.count),
+        *([EarlyStopping(history, recipe.patience)] if recipe.patience else []),
+    ]
