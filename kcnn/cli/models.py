@@ -21,7 +21,7 @@ def models(name: str | None, as_json: bool) -> None:
     if as_json:
         print_json([row for row, _ in facts])
     elif name:
-        facts[0][1].summary(line_length=90, print_fn=click.echo)
+        _print_layers(*facts[0])
     else:
         columns = ("model", "parameters", "trainable", "MFLOPs/image", "input", "home data set")
         rows = [
@@ -36,6 +36,27 @@ def models(name: str | None, as_json: bool) -> None:
             for row, _ in facts
         ]
         print_table(rows, columns, right=(1, 2, 3))
+
+
+def _print_layers(facts: dict[str, Any], model: Any) -> None:
+    """The layer table of one model."""
+    from kcnn.models.flops import layer_flops
+
+    rows = [
+        (
+            layer.name,
+            type(layer).__name__,
+            "×".join(str(size) for size in layer.output.shape[1:]),
+            f"{layer.count_params():,}",
+            f"{layer_flops(layer) / 1e6:,.2f}",
+        )
+        for layer in model.layers
+    ]
+    print_table(rows, ("layer", "kind", "output", "parameters", "MFLOPs"), right=(2, 3, 4))
+    click.echo(
+        f"\n{facts['parameters']:,} parameters, {facts['trainable_parameters']:,} trainable; "
+        f"{facts['flops'] / 1e6:,.1f} MFLOPs an image"
+    )
 
 
 def _facts(name: str) -> tuple[dict[str, Any], Any]:

@@ -120,11 +120,14 @@ def _train(plan: Any, run: Any, resume: bool) -> dict[str, Any]:
 
 def _report(result: dict[str, Any], plan: Any, run: Any) -> None:
     """What came out, and what to try next."""
-    picture = next(iter([run.confusion]))
     click.echo(f"test accuracy {result['test']['accuracy']:.4f}  (epoch {result['best_epoch']} of {result['epochs']})")
-    say(f"{result['seconds']:.1f} s, {result['images_per_second']:,.0f} images/s on {result['device']}; see {picture}")
+    say(f"{result['seconds']:.1f} s, {result['images_per_second']:,.0f} images/s on {result['device']}")
+    say(f"pictures: {run.curves} {run.confusion}")
     say("\nNext:")
-    say(f"  kcnn evaluate {run.path}                 per-class scores")
-    say(f"  kcnn predict {run.path} PICTURE...       classify your own pictures")
-    say(f"  kcnn export {run.path} --format onnx -o {plan.model}.onnx")
-    say("  kcnn train --model simple_cnn --dataset cifar10   the next data set; `kcnn models` lists more")
+    for command, purpose in (
+        (f"kcnn evaluate {run.path}", "per-class scores"),
+        (f"kcnn predict {run.path} PICTURE...", "classify your own pictures"),
+        (f"kcnn export {run.path} --format onnx -o {plan.model}.onnx", "take it elsewhere"),
+        ("kcnn train --model simple_cnn --dataset cifar10", "the next network; see `kcnn models`, `kcnn datasets`"),
+    ):
+        say(f"  {command:<62}  {purpose}")

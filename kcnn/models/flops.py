@@ -9,10 +9,11 @@ def flops(model: Any) -> int:
 
     The small rest (normalisation, activations, pooling) is left out, as in torch.utils.flop_counter.
     """
-    return sum(_layer_flops(layer) for layer in model.layers)
+    return sum(layer_flops(layer) for layer in model.layers)
 
 
-def _layer_flops(layer: Any) -> int:
+def layer_flops(layer: Any) -> int:
+    """The same of one layer of a functional model; 0 for layers without a kernel."""
     kernel = getattr(layer, "kernel", None)
     if kernel is None:
         return 0
