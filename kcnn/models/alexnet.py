@@ -24,17 +24,19 @@ def build(
         dropout: rate after each hidden dense layer, 0…1.
         activation: "relu" or "sigmoid".
     """
-    for filters, kernel, padding, pooling in CONVOLUTIONS:
-        x = _activate(conv(x, filters, kernel, padding=padding), batch_norm, activation)
+    for index, (filters, kernel, padding, pooling) in enumerate(CONVOLUTIONS, start=1):
+        x = conv(x, filters, kernel, padding=padding, name=f"conv{index}")
+        x = _activate(x, batch_norm, activation, f"bn{index}")
         if pooling:
             x = pool(x, "max", *pooling)
     x = layers.Flatten()(x)
-    for units in (128, 64):
-        x = _activate(dense(x, units, activation=None), batch_norm, activation)
+    for index, units in enumerate((128, 64), start=1):
+        x = dense(x, units, activation=None, name=f"fc{index}")
+        x = _activate(x, batch_norm, activation, f"fc{index}_bn")
         if dropout:
             x = layers.Dropout(dropout)(x)
     return head(x, num_classes)
 
 
-def _activate(x: Tensor, normalize: bool, activation: str) -> Tensor:
-    return layers.Activation(activation)(batch_norm(x) if normalize else x)
+def _activate(x: Tensor, normalize: bool, activation: str, name: str) -> Tensor:
+    return layers.Activation(activation)(batch_norm(x, name=name) if normalize else x)

@@ -11,9 +11,9 @@ def build(x: Tensor, num_classes: int, pooling: str = "max") -> Tensor:
     Args:
         pooling: "max" or "average".
     """
-    for filters in (64, 128):
-        x = batch_norm(conv(x, filters, 3))
+    for index, filters in enumerate((64, 128), start=1):
+        x = batch_norm(conv(x, filters, 3, name=f"conv{index}"), name=f"bn{index}")
         x = pool(layers.ReLU()(x), pooling)
     x = layers.Flatten()(x)
-    x = dense(dense(x, 784), 98)
+    x = dense(dense(x, 784, name="fc1"), 98, name="fc2")
     return head(x, num_classes)

@@ -1,4 +1,7 @@
-"""What the families share: layers with torch's conventions where Keras' defaults differ."""
+"""What the families share: layers with torch's conventions where Keras' defaults differ.
+
+Layers that have weights are named, so that weights of one network find their place in another.
+"""
 
 from collections.abc import Sequence
 from typing import Any

@@ -15,9 +15,9 @@ def build(x: Tensor, num_classes: int, first_padding: int, pooling: str = "max")
         first_padding: zeros around the image before the first convolution: 2 in LeNet-5, 0 in the simple CNN.
         pooling: "max" or "average".
     """
-    for filters, padding in ((6, first_padding), (16, 0)):
-        x = conv(x, filters, 5, padding=padding)
+    for index, (filters, padding) in enumerate(((6, first_padding), (16, 0)), start=1):
+        x = conv(x, filters, 5, padding=padding, name=f"conv{index}")
         x = pool(layers.ReLU()(x), pooling)
     x = layers.Flatten()(x)
-    x = dense(dense(x, 120), 84)
+    x = dense(dense(x, 120, name="fc1"), 84, name="fc2")
     return head(x, num_classes)
