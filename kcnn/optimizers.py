@@ -3,6 +3,22 @@
 `weight_decay` is torch's coupled L2 (`gradient + weight_decay * weight`), as in the reports. Keras' own argument
 of that name is the decoupled kind of AdamW (`weight *= 1 - learning_rate * weight_decay`): here
 `decoupled_weight_decay`.
+
+SGD is torch's, up to rounding. How Keras' other formulas differ from torch's, for the same numbers:
+
+| optimizer | Keras | torch |
+|---|---|---|
+| adam, adamw, nadam | epsilon 1e-7, added before the bias correction of the denominator | 1e-8, added after it |
+| adamw | decays by 0 unless the recipe says otherwise (0.004 in Keras) | 0.01 |
+| nadam | momentum rises with 0.96^t | with 0.96^(0.004 t): equal to Keras for `momentum_decay=1` |
+| adamax | divides by max(β₂u, abs(g)) + epsilon | by max(β₂u, abs(g) + epsilon) |
+| adagrad | accumulators begin at 0.1; divides by √(sum + epsilon) | begin at 0; by √sum + epsilon |
+| adadelta | epsilon 1e-7 | 1e-6 |
+| rmsprop | decay 0.9; divides by √(mean + epsilon) | 0.99; by √mean + epsilon |
+| lion | Chen et al. 2023, "Symbolic discovery of optimization algorithms" | not in torch |
+
+SGD's momentum buffer holds the learning rate in Keras and not in torch: after a change of the rate the old one lives on
+in it for about 1 / (1 - momentum) steps.
 """
 
 from functools import cache
