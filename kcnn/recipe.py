@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin
 
 from kcnn.backend import BACKENDS, PRECISIONS
 from kcnn.data import DATASETS
-from kcnn.data.augment import AUGMENTATIONS
+from kcnn.data.augment import check_magnitudes
 from kcnn.errors import KcnnError, UsageError, unknown
 from kcnn.models import MODELS, check_options
 from kcnn.optimizers import OPTIMIZERS
@@ -127,19 +127,6 @@ def _words(kind: Any) -> str:
     return names.get(kind, "a table of names and values")
 
 
-def _check_augment(value: dict[str, Any]) -> dict[str, float]:
-    for name, magnitude in value.items():
-        if name not in AUGMENTATIONS:
-            raise UsageError(unknown("augmentation", name, AUGMENTATIONS))
-        unit = AUGMENTATIONS[name][1]
-        low, high = (0, 1) if unit == "probability" else (0, 1000)
-        if isinstance(magnitude, bool) or not isinstance(magnitude, (int, float)) or not low < magnitude <= high:
-            raise UsageError(
-                f"augmentation {name} ({unit}) must be above {low} and at most {high}; received {magnitude!r}."
-            )
-    return {name: float(magnitude) for name, magnitude in value.items()}
-
-
 def _check_milestones(value: list[Any]) -> list[int]:
     if any(isinstance(v, bool) or not isinstance(v, int) or v < 1 for v in value) or value != sorted(set(value)):
         raise UsageError(f"milestones must be rising whole numbers of epochs, at least 1; received {value!r}.")
@@ -164,7 +151,7 @@ def _check_stages(value: list[Any]) -> list[list[float]]:
 
 
 CHECKS: dict[str, Callable[[Any], Any]] = {
-    "augment": _check_augment,
+    "augment": check_magnitudes,
     "milestones": _check_milestones,
     "device": _check_device,
     "stages": _check_stages,

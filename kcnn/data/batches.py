@@ -64,7 +64,8 @@ class TrainingBatches(_InMemory):
         images, targets = ops.take(self.images, chosen, axis=0), ops.take(self.targets, chosen, axis=0)
         if self.augment:
             rng = np.random.default_rng((self.seed, epoch, step))
-            images = augment.apply(images, augment.draw(self.augment, len(images), images.shape[2], rng))
+            steps = augment.draw(self.augment, len(chosen), tuple(images.shape[1:]), rng)
+            images, targets = augment.apply(images, targets, steps)
         return images, targets
 
     def _shuffled(self, epoch: int) -> np.ndarray:

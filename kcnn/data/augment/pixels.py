@@ -1,0 +1,136 @@
+"""The drawn numbers applied to a batch of uint8 images (batch, height, width, channels), by array operations.
+
+All arithmetic is exact: integers, or float32 on multiples of a power of two that stay below 2**24 of them. So neither
+the order of a sum nor a fused multiply-add can change a pixel, and torch, jax and tensorflow give the same bytes.
+"""
+
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from kcnn.data.augment.geometry import FRACTION_BITS
+
+GREY = (19595 / 65536, 38470 / 65536, 7471 / 65536)  # ITU-R 601's 0.299, 0.587, 0.114
+
+
+def sample(images: Any, matrices: np.ndarray) -> Any:
+    """Sample the images at the places of `matrices`, int32 (batch, 2, 3) of `fixed_point`; black outside.
+
+    Whole-numbered matrices move pixels unchanged; others blend the four nearest, with weights in 1/256.
+    """
+    batch, height, width, channels = images.shape
+    y, x = (_places(matrices[:, axis], (height, width), axis) for axis in (0, 1))
+    # A black frame, with places clipped to it, makes everything outside black and needs no mask.
+    framed = ops.reshape(ops.pad(images, ((0, 0), (1, 2), (1, 2), (0, 0))), (-1, channels))
+    line = width + 3
+    corner = np.arange(batch, dtype=np.int32)[:, None, None] * ((height + 3) * line) + line + 1
+    first = ops.right_shift(y, FRACTION_BITS) * line + ops.convert_to_tensor(corner)
+    first = ops.reshape(first + ops.right_shift(x, FRACTION_BITS), (-1,))
+    if not (matrices % (1 << FRACTION_BITS)).any():
+        return ops.reshape(ops.take(framed, first, axis=0), images.shape)
+    down, right = (_fraction(places, images.shape) for places in (y, x))
+    above, below = (_across(framed, first + step, right) for step in (0, line))
+    return ops.reshape(_bytes((above * 256 + (below - above) * down) / 65536), images.shape)
+
+
+def _places(matrix: np.ndarray, size: tuple[int, int], axis: int) -> Any:
+    """Old places on one axis: int32, broadcasting against (batch, height, width), clipped to one pixel outside."""
+    rows, columns = np.arange(size[0], dtype=np.int32)[:, None], np.arange(size[1], dtype=np.int32)
+    by_row, by_column, offset = matrix.T[:, :, None, None]
+    # Shifts and flips have rows of rows and columns of columns, which leaves thin arrays.
+    places = ops.convert_to_tensor(by_row * rows + offset if by_row.any() else offset)
+    if by_column.any():
+        places = places + ops.convert_to_tensor(by_column * columns)
+    return ops.clip(places, -(1 << FRACTION_BITS), size[axis] << FRACTION_BITS)
+
+
+def _fraction(places: Any, shape: Any) -> Any:
+    """How far places lie past their pixel, in 1/256: float32 (pixels × channels,)."""
+    part = ops.bitwise_and(ops.right_shift(places, FRACTION_BITS - 8), 255)
+    return ops.reshape(ops.broadcast_to(ops.cast(part, "float32")[..., None], shape), (-1,))
+
+
+def _across(framed: Any, start: Any, right: Any) -> Any:
+    """256 times the blend of the pixels at `start` and their right neighbours, float32 (pixels × channels,)."""
+    here, beyond = (_float(ops.reshape(ops.take(framed, start + step, axis=0), (-1,))) for step in (0, 1))
+    return here * 256 + (beyond - here) * right
+
+
+def _float(images: Any) -> Any:
+    return ops.cast(images, "float32")
+
+
+def _bytes(values: Any) -> Any:
+    """Round to the nearest of 0…255, halves up."""
+    return ops.cast(ops.clip(values + 0.5, 0, 255), "uint8")
+
+
+def _each(values: np.ndarray) -> Any:
+    """Numbers (batch,) that broadcast over images."""
+    return ops.convert_to_tensor(values[:, None, None, None])
+
+
+def _grey(images: Any) -> Any:
+    """Luminance in whole levels, float32 (batch, height, width, 1); grey images as they are."""
+    if images.shape[-1] == 1:
+        return images
+    red, green, blue = (images[..., channel : channel + 1] * weight for channel, weight in enumerate(GREY))
+    return ops.floor(red + green + blue + 0.5)
+
+
+def brightness(images: Any, factor: np.ndarray) -> Any:
+    """Multiply by `factor`, float32 (batch,) in 1/256."""
+    return _bytes(_float(images) * _each(factor))
+
+
+def contrast(images: Any, factor: np.ndarray) -> Any:
+    """Blend with the mean luminance of the image, in whole levels: `factor` of the image, the rest of the mean."""
+    values, count = _float(images), images.shape[1] * images.shape[2]
+    total = ops.sum(ops.cast(_grey(values), "int32"), axis=(1, 2, 3), keepdims=True)
+    mean = _float(ops.floor_divide(total + count // 2, count))
+    return _bytes(values * _each(factor) + mean * _each(1 - factor))
+
+
+def saturation(images: Any, factor: np.ndarray) -> Any:
+    """Blend with the luminance of each pixel: `factor` of the image, the rest of the grey one."""
+    values = _float(images)
+    return _bytes(values * _each(factor) + _grey(values) * _each(1 - factor))
+
+
+def _inside(boxes: np.ndarray, shape: Any) -> Any:
+    """Whether a value lies in its image's rectangle: bool (batch, height, width × channels)."""
+    _, height, width, channels = shape
+    top, left, bottom, right = boxes.T[:, :, None, None]
+    row, column = np.arange(height)[:, None], np.arange(width * channels) // channels
+    rows, columns = (row >= top) & (row < bottom), (column >= left) & (column < right)
+    return ops.logical_and(ops.convert_to_tensor(rows), ops.convert_to_tensor(columns))
+
+
+def erase(images: Any, boxes: np.ndarray) -> Any:
+    """Black in the rectangles `boxes`, int32 (batch, 4)."""
+    batch, height, width, channels = images.shape
+    lines = ops.reshape(images, (batch, height, width * channels))
+    keep = ops.cast(ops.logical_not(_inside(boxes, images.shape)), "uint8")
+    return ops.reshape(lines * keep, images.shape)
+
+
+def mix(images: Any, targets: Any, partner: np.ndarray, share: np.ndarray) -> tuple[Any, Any]:
+    """`share`, float32 (batch,) in 1/256, of each image and target, and the rest of its partner's."""
+    others = ops.take(images, ops.convert_to_tensor(partner), axis=0)
+    mixed = _float(images) * _each(share) + _float(others) * _each(1 - share)
+    return _bytes(mixed), _mixed_targets(targets, partner, share)
+
+
+def paste(images: Any, targets: Any, partner: np.ndarray, boxes: np.ndarray, share: np.ndarray) -> tuple[Any, Any]:
+    """The rectangles `boxes` from each image's partner; `share` is the part of the area that is its own."""
+    batch, height, width, channels = images.shape
+    lines = ops.reshape(images, (batch, height, width * channels))
+    others = ops.take(lines, ops.convert_to_tensor(partner), axis=0)
+    pasted = ops.where(_inside(boxes, images.shape), others, lines)
+    return ops.reshape(pasted, images.shape), _mixed_targets(targets, partner, share)
+
+
+def _mixed_targets(targets: Any, partner: np.ndarray, share: np.ndarray) -> Any:
+    own = ops.convert_to_tensor(share[:, None])
+    return targets * own + ops.take(targets, ops.convert_to_tensor(partner), axis=0) * (1 - own)
