@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kcnn.data.dataset import Dataset, Split
+from kcnn.data.dataset import Dataset, Split, check
 from kcnn.data.download import fetching
 from kcnn.errors import KcnnError
 
@@ -47,7 +47,7 @@ def _load_pickles(name: str, data_dir: Path) -> Dataset:
     from torchvision import datasets
 
     reader = datasets.CIFAR10 if name == "cifar10" else datasets.CIFAR100
-    with fetching(name, missing(name, data_dir) or [_pickles(name, data_dir)]):
+    with fetching(name, lambda: missing(name, data_dir) or _unverified(reader, _pickles(name, data_dir))):
         train, test = (reader(data_dir, train=part, download=True) for part in (True, False))
     if name != "cifar100_coarse":
         statistics = CIFAR10 if name == "cifar10" else CIFAR100
@@ -63,6 +63,14 @@ def _split(part: Any, labels: Any) -> Split:
     return Split(part.data, np.asarray(labels, np.int64))
 
 
+def _unverified(reader: Any, folder: Path) -> list[Path]:
+    """The pickles that are missing or have another md5 sum than torchvision expects."""
+    from torchvision.datasets.utils import check_integrity
+
+    files = [*reader.train_list, *reader.test_list, (reader.meta["filename"], reader.meta["md5"])]
+    return [folder / file for file, md5 in files if not check_integrity(folder / file, md5)]
+
+
 def _unpickle(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         return pickle.load(file, encoding="latin1")
@@ -70,20 +78,26 @@ def _unpickle(path: Path) -> dict[str, Any]:
 
 def _load_binary(name: str, folder: Path) -> Dataset:
     if name == "cifar10":
-        train = [folder / f"data_batch_{index}.bin" for index in range(1, 6)]
-        test = _read([folder / "test_batch.bin"], 1, 0)
-        return Dataset(_read(train, 1, 0), test, _names(folder / "batches.meta.txt"), *CIFAR10)
+        files = [folder / f"data_batch_{index}.bin" for index in range(1, 6)]
+        names = _names(folder / "batches.meta.txt")
+        test = _read([folder / "test_batch.bin"], 1, 0, len(names))
+        return Dataset(_read(files, 1, 0, len(names)), test, names, *CIFAR10)
     kind = "coarse" if name == "cifar100_coarse" else "fine"
     column = 0 if kind == "coarse" else 1
     names = _names(folder / f"{kind}_label_names.txt")
-    return Dataset(_read([folder / "train.bin"], 2, column), _read([folder / "test.bin"], 2, column), names, *CIFAR100)
+    train, test = (_read([folder / file], 2, column, len(names)) for file in ("train.bin", "test.bin"))
+    return Dataset(train, test, names, *CIFAR100)
 
 
-def _read(paths: list[Path], label_bytes: int, column: int) -> Split:
+def _read(paths: list[Path], label_bytes: int, column: int, classes: int) -> Split:
     """Records of `label_bytes` + 3,072 bytes; the label is byte `column`."""
-    records = np.concatenate([_records(path, label_bytes + PIXELS) for path in paths])
-    images = records[:, label_bytes:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return Split(np.ascontiguousarray(images), records[:, column].astype(np.int64))
+    parts = []
+    for path in paths:
+        records = _records(path, label_bytes + PIXELS)
+        images = records[:, label_bytes:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        parts.append(check(Split(images, records[:, column].astype(np.int64)), classes, path))
+    images = np.ascontiguousarray(np.concatenate([part.images for part in parts]))
+    return Split(images, np.concatenate([part.labels for part in parts]))
 
 
 def _records(path: Path, size: int) -> np.ndarray:

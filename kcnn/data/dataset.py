@@ -36,18 +36,28 @@ class Dataset:
         for part, split in (("training", self.train), ("test", self.test)):
             if not len(split):
                 raise KcnnError(f"The {part} part of this data set has no images.")
-            if len(split.images) != len(split.labels):
-                raise KcnnError(f"The {part} part has {len(split.images)} images but {len(split.labels)} labels.")
-            _check_labels(split.labels, len(self.class_names), part)
+            check(split, len(self.class_names), f"the {part} part")
 
 
-def _check_labels(labels: np.ndarray, classes: int, part: str) -> None:
+def check(split: Split, classes: int, place: object) -> Split:
+    """The split, if it has as many labels as images and each label is below `classes`.
+
+    Args:
+        place: the label file, or another word for where the labels come from.
+
+    Raises:
+        KcnnError: naming `place`.
+    """
+    labels = split.labels
+    if len(split.images) != len(labels):
+        raise KcnnError(f"{place}: there are {len(split.images)} images but {len(labels)} labels.")
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(wrong):
         raise KcnnError(
-            f"Label {labels[wrong[0]]} of image {wrong[0]} in the {part} part is out of range: "
-            f"{classes} classes have labels 0 to {classes - 1}. Check or replace the label file."
+            f"{place}: label {labels[wrong[0]]} of image {wrong[0]} is out of range; "
+            f"{classes} classes have labels 0 to {classes - 1}. Check or replace the labels."
         )
+    return split
 
 
 def channel_statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
@@ -57,8 +67,8 @@ def channel_statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
     return mean.tolist(), np.where(std > 1e-3, std, 1.0).tolist()
 
 
-def stratified(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of (the rest, the fraction), drawn class by class, each in ascending order.
+def stratified(labels: np.ndarray, fraction: float, seed: int, least: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of (the rest, the fraction), drawn class by class, `least` of each, in ascending order.
 
     Written out rather than taken from scikit-learn, so that a seed gives the same split with every version of it.
     """
@@ -66,7 +76,7 @@ def stratified(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarr
     chosen = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
-        chosen[members[: round(fraction * len(members))]] = True
+        chosen[members[: max(least, round(fraction * len(members)))]] = True
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 
 
@@ -77,8 +87,8 @@ def split_validation(split: Split, fraction: float, seed: int) -> tuple[Split, S
 
 
 def limit(split: Split, count: int, seed: int) -> Split:
-    """About `count` images of the split, class by class; all of them for 0."""
+    """About `count` images of the split, class by class and at least one of each; all of them for 0."""
     if not count or count >= len(split):
         return split
-    _, chosen = stratified(split.labels, count / len(split), seed)
+    _, chosen = stratified(split.labels, count / len(split), seed, least=1)
     return split.take(chosen)
