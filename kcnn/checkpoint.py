@@ -27,7 +27,7 @@ def save_model(model: Any, path: Path, info: dict[str, Any], optimizer: Any = No
     """
     import keras
 
-    plain = keras.Model(model.inputs, model.outputs, name=model.name)
+    plain = keras.Model(model.input, model.output, name=model.name)
     with atomic(path) as temporary:
         plain.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
