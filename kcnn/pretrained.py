@@ -147,7 +147,9 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
         KcnnError: no such file, a damaged file, or one that is more than plain tensors.
     """
     if not path.is_file():
-        raise KcnnError(f"There is no weights file {path}. Without a file name, --pretrained takes torchvision's weights.")
+        raise KcnnError(
+            f"There is no weights file {path}. Without a file name, --pretrained takes torchvision's weights."
+        )
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     for key in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
