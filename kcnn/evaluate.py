@@ -5,9 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from kcnn.data import load_dataset
+from kcnn.data import Split, load_dataset
+from kcnn.errors import UsageError, unknown
 from kcnn.recipe import read_recipe
 from kcnn.rundir import RunDir
+
+SPLITS = ("test", "validation")
 
 
 def predict_logits(model: Any, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
@@ -23,13 +26,12 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 def score(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Accuracy, top-5 accuracy (0…1) and mean cross-entropy (nats)."""
-    chosen = logits[np.arange(len(labels)), labels][:, None]
-    rank = (logits > chosen).sum(-1)
+    chosen = logits[np.arange(len(labels)), labels]
     highest = logits.max(-1, keepdims=True)
-    loss = np.log(np.exp(logits - highest).sum(-1)) + highest[:, 0] - chosen[:, 0]
+    loss = np.log(np.exp(logits - highest).sum(-1)) + highest[:, 0] - chosen
     return {
         "accuracy": float((logits.argmax(-1) == labels).mean()),
-        "top5": float((rank < 5).mean()),
+        "top5": top_accuracy(logits, labels, 5),
         "loss": float(loss.mean()),
     }
 
@@ -48,18 +50,85 @@ def full_report(logits: np.ndarray, labels: np.ndarray, class_names: list[str]) 
     return {"test": score(logits, labels), "per_class": per_class, "confusion": confusion}
 
 
-def evaluate_run(path: Path, data_dir: str = "") -> dict[str, Any]:
-    """Score a run's best model on the test part; see `full_report`.
+def calibration(logits: np.ndarray, labels: np.ndarray, bins: int = 15) -> dict[str, Any]:
+    """How far the model's confidence is from its accuracy: `{"ece": 0…1, "bins": [row, …]}`.
+
+    Guo et al. 2017, "On calibration of modern neural networks", equation 3: images fall into `bins` equal intervals
+    (low, high] of the probability of their predicted class; the expected calibration error is the mean of
+    |accuracy - mean confidence| over the intervals, each weighted by its images.
+
+    Args:
+        logits: float (n, classes); labels: int (n,).
+
+    Returns:
+        Rows have low, high, images, accuracy, confidence; the last two are 0 in an interval without images.
+    """
+    probabilities = softmax(logits.astype(np.float64))
+    confidence, right = probabilities.max(-1), logits.argmax(-1) == labels
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    images = np.bincount(place, minlength=bins)
+    columns = [
+        np.bincount(place, weights=values, minlength=bins) / np.maximum(images, 1) for values in (right, confidence)
+    ]
+    ece = float((images / len(labels) * np.abs(columns[0] - columns[1])).sum())
+    rows = [
+        {"low": m / bins, "high": (m + 1) / bins, "images": int(n), "accuracy": float(a), "confidence": float(c)}
+        for m, (n, a, c) in enumerate(zip(images, *columns, strict=True))
+    ]
+    return {"ece": ece, "bins": rows}
+
+
+def top_accuracy(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
+    """Part of the images (0…1) whose true class is among the `k` with the largest logits; a tie counts as a hit."""
+    chosen = logits[np.arange(len(labels)), labels][:, None]
+    return float(((logits > chosen).sum(-1) < k).mean())
+
+
+def run_split(run: RunDir, split: str = "test", data_dir: str = "") -> tuple[Split, list[str]]:
+    """The labelled images of a run's part, and the class names.
+
+    Args:
+        split: "test", or "validation": those that the run, with its seed, kept out of its training.
+        data_dir: where the data are now, if not where the recipe says.
 
     Raises:
+        UsageError: another part, or the run kept no validation images.
+        KcnnError: the data are not there.
+    """
+    if split not in SPLITS:
+        raise UsageError(unknown("split", split, SPLITS))
+    recipe = read_recipe(run.recipe)
+    recipe = recipe.replace(data_dir=data_dir) if data_dir else recipe
+    if split == "test":
+        dataset = load_dataset(recipe.dataset, recipe.data_dir, recipe.image_size)
+        return dataset.test, dataset.class_names
+    if not recipe.validation:
+        raise UsageError(f"{run.path} kept no validation images (validation = 0 in its recipe). Use --split test.")
+    from kcnn.construct import load_parts
+
+    dataset, _, validation = load_parts(recipe)
+    return validation, dataset.class_names
+
+
+def evaluate_run(path: Path, data_dir: str = "", split: str = "test", top: int = 0) -> dict[str, Any]:
+    """Score a run's best model on one of its parts; see `full_report`, whose "test" is here called as the part.
+
+    The score has two numbers more: "ece" (see `calibration`), and "topK" for `top` K above 0.
+
+    Raises:
+        UsageError: an unknown part.
         KcnnError: no such run, no checkpoint in it, or its data are not there.
     """
     from kcnn.accelerate import accelerate
     from kcnn.checkpoint import load_model
 
     run = RunDir.open(path)
-    recipe = read_recipe(run.recipe)
+    images, class_names = run_split(run, split, data_dir)
     model, _ = load_model(run.checkpoint())
-    dataset = load_dataset(recipe.dataset, data_dir or recipe.data_dir, recipe.image_size)
     accelerate(model)
-    return full_report(predict_logits(model, dataset.test.images), dataset.test.labels, dataset.class_names)
+    logits = predict_logits(model, images.images)
+    report = full_report(logits, images.labels, class_names)
+    scores = report.pop("test") | {"ece": calibration(logits, images.labels)["ece"]}
+    if top:
+        scores[f"top{top}"] = top_accuracy(logits, images.labels, top)
+    return {split: scores, **report}

@@ -5,30 +5,49 @@ from typing import Any
 
 import click
 
-from kcnn.cli.options import as_json, backend, data_dir, device, print_json, print_table
+from kcnn.cli.options import as_json, backend, data_dir, device, new_file, print_json, print_table, write_csv
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
+@click.option("--split", default="test", metavar="test|validation", show_default=True, help="The images to score on.")
+@click.option("--top", default=0, type=click.IntRange(min=0), metavar="K", help="Add the accuracy among the K best.")
+@click.option("--csv", "table", type=click.Path(path_type=Path), metavar="FILE", help="Write scores by class there.")
 @data_dir
 @backend
 @device
 @as_json
-def evaluate(run: Path, data_dir: str, backend: str, device: str, as_json: bool) -> None:
-    """Score the best model of RUN on its test images."""
+def evaluate(
+    run: Path, split: str, top: int, table: Path | None, data_dir: str, backend: str, device: str, as_json: bool
+) -> None:
+    """Score the best model of RUN on its test images, or on those that it kept for validation."""
+    _check(run, split, table)
     from kcnn.backend import select
-    from kcnn.rundir import RunDir
 
-    RunDir.open(run).checkpoint()  # a wrong path is told before keras is imported
     select(backend, device)
     from kcnn.evaluate import evaluate_run
 
-    report = evaluate_run(run, data_dir)
-    print_json(report) if as_json else _print(report)
+    report = evaluate_run(run, data_dir, split, top)
+    if table is not None:
+        write_csv(table, report["per_class"])
+    print_json(report) if as_json else _print(report, split)
 
 
-def _print(report: dict[str, Any]) -> None:
-    test, confusion = report["test"], report["confusion"]
+def _check(run: Path, split: str, table: Path | None) -> None:
+    """What is wrong with the arguments is told before keras is imported."""
+    from kcnn.errors import UsageError, unknown
+    from kcnn.evaluate import SPLITS
+    from kcnn.rundir import RunDir
+
+    if split not in SPLITS:
+        raise UsageError(unknown("split", split, SPLITS))
+    if table is not None:
+        new_file(table)
+    RunDir.open(run).checkpoint()
+
+
+def _print(report: dict[str, Any], split: str) -> None:
+    score, confusion = report[split], report["confusion"]
     rows = [
         (row["class"], f"{row['precision']:.3f}", f"{row['recall']:.3f}", f"{row['f1']:.3f}", row["images"])
         for row in report["per_class"]
@@ -39,4 +58,6 @@ def _print(report: dict[str, Any]) -> None:
         click.echo("\nconfusion matrix: rows true, columns predicted")
         body = [(name, *counts) for name, counts in zip(names, confusion, strict=True)]
         print_table(body, ("", *names), right=tuple(range(1, len(names) + 1)))
-    click.echo(f"\naccuracy {test['accuracy']:.4f}  top-5 {test['top5']:.4f}  loss {test['loss']:.4f}")
+    words = {"ece": "calibration error", **{key: f"top-{key[3:]}" for key in score if key.startswith("top")}}
+    scores = "  ".join(f"{words.get(key, key)} {value:.4f}" for key, value in score.items())
+    click.echo(f"\n{split}: {scores}")

@@ -39,6 +39,27 @@ def print_table(rows: list[tuple[Any, ...]], headings: tuple[str, ...], right: t
         click.echo("  ".join(cells).rstrip())
 
 
+def new_file(path: Path) -> None:
+    """Raise a UsageError if `path` is already there: a file that the user names is never written over."""
+    if path.exists():
+        raise UsageError(f"{path} already exists: delete it, or name another file.")
+
+
+def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Rows with the same keys → a CSV file with a line of headings, written whole or not at all."""
+    import csv
+    import io
+
+    from kcnn.rundir import write_text
+
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, text.getvalue())
+
+
 def parse_augment(text: str) -> dict[str, Any]:
     """`crop,flip=0.3` → `{"crop": default, "flip": 0.3}`; `none` → `{}`."""
     from kcnn.data.augment import AUGMENTATIONS
