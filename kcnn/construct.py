@@ -6,6 +6,7 @@ import keras
 
 from kcnn.callbacks import EarlyStopping, LearningRate, Randomness, Recorder, StopWhenNotFinite
 from kcnn.data import Dataset, Split, load_dataset
+from kcnn.data.augment import check_data
 from kcnn.data.batches import TrainingBatches
 from kcnn.data.dataset import limit, split_validation
 from kcnn.ema import EvaluateAverage
@@ -15,7 +16,7 @@ from kcnn.optimizers import make_optimizer
 from kcnn.recipe import Recipe
 from kcnn.rundir import RunDir
 from kcnn.schedules import make_schedule
-from kcnn.stages import Stage
+from kcnn.stages import Stage, plan_stages
 
 
 def load_parts(recipe: Recipe) -> tuple[Dataset, Split, Split]:
@@ -23,6 +24,12 @@ def load_parts(recipe: Recipe) -> tuple[Dataset, Split, Split]:
     dataset = load_dataset(recipe.dataset, recipe.data_dir, recipe.image_size)
     train = limit(dataset.train, recipe.limit_train, recipe.seed)
     return dataset, *split_validation(train, recipe.validation, recipe.seed)
+
+
+def check_augment(recipe: Recipe, dataset: Dataset) -> None:
+    """Raise a UsageError that names every augmentation that these images, or the batches of any stage, cannot take."""
+    smallest = min(stage.batch_size for stage in plan_stages(recipe))
+    check_data(recipe.augment, dataset.train.images.shape[1:], len(dataset.class_names), smallest)
 
 
 def new_model(recipe: Recipe, dataset: Dataset) -> Any:

@@ -8,7 +8,7 @@ from kcnn import plots
 from kcnn.accelerate import accelerate
 from kcnn.backend import device_name
 from kcnn.checkpoint import load_model, restore_optimizer
-from kcnn.construct import compile_model, load_parts, new_model, training_batches, training_callbacks
+from kcnn.construct import check_augment, compile_model, load_parts, new_model, training_batches, training_callbacks
 from kcnn.data import Dataset, Split
 from kcnn.data.batches import EvaluationBatches
 from kcnn.evaluate import full_report, predict_logits, score
@@ -28,10 +28,12 @@ def train(recipe: Recipe, run: RunDir, resume: bool = False) -> dict[str, Any]:
         run: an empty directory, or with `resume` one that holds a `last.keras`.
 
     Raises:
+        UsageError: an augmentation that the data cannot take.
         KcnnError: the data are missing or damaged, or the loss is no longer finite.
     """
     keras.utils.set_random_seed(recipe.seed)
     dataset, train_part, validation_part = load_parts(recipe)
+    check_augment(recipe, dataset)
     if resume:
         model, info = load_model(run.last)
         history = History(info["history"])

@@ -31,7 +31,7 @@ def sample(images: Any, matrices: np.ndarray) -> Any:
         return ops.reshape(ops.take(framed, first, axis=0), images.shape)
     down, right = (_fraction(places, images.shape) for places in (y, x))
     above, below = (_across(framed, first + step, right) for step in (0, line))
-    return ops.reshape(_bytes((above * 256 + (below - above) * down) / 65536), images.shape)
+    return ops.reshape(_bytes(above + (below - above) * down), images.shape)
 
 
 def _places(matrix: np.ndarray, size: tuple[int, int], axis: int) -> Any:
@@ -46,15 +46,15 @@ def _places(matrix: np.ndarray, size: tuple[int, int], axis: int) -> Any:
 
 
 def _fraction(places: Any, shape: Any) -> Any:
-    """How far places lie past their pixel, in 1/256: float32 (pixels × channels,)."""
+    """How far places lie past their pixel, 0…255/256: float32 (pixels × channels,)."""
     part = ops.bitwise_and(ops.right_shift(places, FRACTION_BITS - 8), 255)
-    return ops.reshape(ops.broadcast_to(ops.cast(part, "float32")[..., None], shape), (-1,))
+    return ops.reshape(ops.broadcast_to((_float(part) / 256)[..., None], shape), (-1,))
 
 
 def _across(framed: Any, start: Any, right: Any) -> Any:
-    """256 times the blend of the pixels at `start` and their right neighbours, float32 (pixels × channels,)."""
+    """The blend of the pixels at `start` and their right neighbours, float32 (pixels × channels,)."""
     here, beyond = (_float(ops.reshape(ops.take(framed, start + step, axis=0), (-1,))) for step in (0, 1))
-    return here * 256 + (beyond - here) * right
+    return here + (beyond - here) * right
 
 
 def _float(images: Any) -> Any:
