@@ -22,9 +22,9 @@ def evaluate(
 ) -> None:
     """Score the best model of RUN on its test images, or on those that it kept for validation."""
     _check(run, split, table)
-    from kcnn.backend import select
+    from kcnn.backend import INFERENCE, select
 
-    select(backend, device)
+    select(backend, device, allowed=INFERENCE)
     from kcnn.evaluate import evaluate_run
 
     report = evaluate_run(run, data_dir, split, top)

@@ -13,7 +13,9 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON on st
 data_dir = click.option(
     "--data-dir", default="", metavar="DIR", help="Folder of the data sets; default KCNN_DATA_DIR or ~/.cache/kcnn."
 )
-backend = click.option("--backend", default="", metavar="NAME", help="Keras backend: torch, jax or tensorflow.")
+backend = click.option(
+    "--backend", default="", metavar="NAME", help="Keras backend: torch, jax, tensorflow; openvino, numpy."
+)
 device = click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N.")
 
 

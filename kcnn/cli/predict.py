@@ -21,11 +21,11 @@ def predict(run: Path, pictures: tuple[str, ...], top: int, backend: str, device
     PATHs are files, folders or patterns such as 'photos/*.jpg'. Pictures of any size are cut and resized to the
     model's input.
     """
-    from kcnn.backend import select
+    from kcnn.backend import INFERENCE, select
     from kcnn.predict import find_images, open_model, predict
 
     paths = find_images(pictures)
-    select(backend, device)
+    select(backend, device, allowed=INFERENCE)
     from kcnn.accelerate import accelerate
 
     model, class_names = open_model(run)
