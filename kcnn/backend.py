@@ -48,7 +48,7 @@ def select(
     named = named_by_environment()
     if backend and named and backend != named:
         raise UsageError(
-            f"KERAS_BACKEND is {named!r}, but the backend asked for is {backend!r}: unset KERAS_BACKEND, or let them agree."
+            f"KERAS_BACKEND is {named!r}, but the backend asked for is {backend!r}: unset the one or change the other."
         )
     backend = backend or os.environ["KERAS_BACKEND"]
     if backend not in allowed:
