@@ -54,9 +54,11 @@ def plan_recipe(
     Raises:
         UsageError: an unknown name or key, or a wrong value; all of them at once.
     """
+    from kcnn.backend import named_by_environment
     from kcnn.recipe import find_recipe
 
-    changes = {key: value for key, value in options.items() if value is not None}
+    changes: dict[str, Any] = {"backend": backend} if (backend := named_by_environment()) else {}
+    changes |= {key: value for key, value in options.items() if value is not None}
     if augment is not None:
         changes["augment"] = parse_augment(augment)
     changes |= parse_settings(settings)
