@@ -76,7 +76,7 @@ class Recipe:
         known = {f.name: f for f in fields(cls)}
         errors = [unknown("recipe key", key, known) for key in values if key not in known]
         good = {}
-        for key in known.keys() & values.keys():
+        for key in [name for name in known if name in values]:
             try:
                 good[key] = _checked(key, values[key], known[key].type, known[key].metadata)
             except UsageError as error:
@@ -87,7 +87,7 @@ class Recipe:
             raise UsageError(" ".join(errors))
         return recipe
 
-    def replace(self, **values: Any) -> "Recipe":
+    def replace(self, /, **values: Any) -> "Recipe":
         """A checked copy with other values; nested keys as in `model_options.pooling` change one entry."""
         merged = asdict(self)
         for key, value in values.items():
@@ -123,7 +123,7 @@ def _checked(key: str, value: Any, kind: Any, metadata: Mapping[str, Any]) -> An
 def _words(kind: Any) -> str:
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
     if get_origin(kind) is list:
-        return f"a list of {names.get(get_args(kind)[0], 'list')}s"
+        return f"a list of {names.get(get_args(kind)[0], 'list').removeprefix('a ')}s"
     return names.get(kind, "a table of names and values")
 
 
@@ -182,7 +182,7 @@ def _inconsistent(recipe: Recipe) -> list[str]:
 def _toml(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(key)} = {_toml(entry)}" for key, entry in value.items()) + "}"
-    return json.dumps(value)
+    return json.dumps(value, ensure_ascii=False)  # TOML has no escapes for halves of a character, as JSON does
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -193,7 +193,7 @@ def read_recipe(path: Path) -> Recipe:
         UsageError: unknown keys or wrong values.
     """
     try:
-        values = tomllib.loads(path.read_text())
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise KcnnError(f"There is no recipe file {path}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
