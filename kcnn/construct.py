@@ -15,8 +15,7 @@ from kcnn.models import build_model
 from kcnn.optimizers import make_optimizer
 from kcnn.recipe import Recipe
 from kcnn.rundir import RunDir
-from kcnn.schedules import make_schedule
-from kcnn.stages import Stage, plan_stages
+from kcnn.stages import Stage, plan_schedule, plan_stages
 
 
 def load_parts(recipe: Recipe) -> tuple[Dataset, Split, Split]:
@@ -81,16 +80,7 @@ def training_callbacks(
     recipe: Recipe, stage: Stage, batches: TrainingBatches, run: RunDir, history: History, class_names: list[str]
 ) -> list[Any]:
     """The callbacks of a stage, in the order in which they act."""
-    schedule = make_schedule(
-        recipe.schedule,
-        recipe.epochs,
-        recipe.warmup_epochs,
-        step_epochs=recipe.step_epochs,
-        milestones=recipe.milestones,
-        gamma=recipe.gamma,
-        steps_per_epoch=batches.steps_per_epoch,
-        rows=history.rows,
-    )
+    schedule = plan_schedule(recipe, batches.steps_per_epoch, history.rows)
     return [
         LearningRate(stage.learning_rate, schedule),
         Randomness(recipe.seed),

@@ -1,9 +1,11 @@
 """Stages of a run: epochs that share a batch size and a learning rate (report 2's best idea)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from kcnn.recipe import Recipe
+from kcnn.schedules import Schedule, make_schedule
 
 
 @dataclass(frozen=True)
@@ -24,3 +26,35 @@ def plan_stages(recipe: Recipe) -> Sequence[Stage]:
         learning_rate = float(rate[0]) if rate else recipe.learning_rate
         stages.append(Stage(first, first + int(epochs), int(batch_size), learning_rate))
     return stages
+
+
+def plan_schedule(recipe: Recipe, steps_per_epoch: int, rows: Sequence[Mapping[str, Any]] = ()) -> Schedule:
+    """The factor on the stages' learning rates, as a function of the time in epochs.
+
+    Args:
+        rows: the log, growing while the run goes on, for the schedule that follows it ("plateau").
+    """
+    return make_schedule(
+        recipe.schedule,
+        recipe.epochs,
+        recipe.warmup_epochs,
+        step_epochs=recipe.step_epochs,
+        milestones=recipe.milestones,
+        gamma=recipe.gamma,
+        steps_per_epoch=steps_per_epoch,
+        rows=rows,
+    )
+
+
+def planned_rates(recipe: Recipe, steps_per_epoch: int) -> list[tuple[float, float, int]]:
+    """(time in epochs, learning rate, batch size) of every step of a run with so many steps an epoch.
+
+    Where stages differ in batch size their epochs differ in steps; the learning rate follows the time all the same.
+    """
+    schedule = plan_schedule(recipe, steps_per_epoch)
+    return [
+        (time, stage.learning_rate * schedule(time), stage.batch_size)
+        for stage in plan_stages(recipe)
+        for step in range(stage.first * steps_per_epoch, stage.last * steps_per_epoch)
+        for time in [step / steps_per_epoch]
+    ]

@@ -9,9 +9,12 @@ import kcnn
 from kcnn.cli.datasets import datasets
 from kcnn.cli.evaluate import evaluate
 from kcnn.cli.export import export
+from kcnn.cli.lr_find import lr_find
 from kcnn.cli.models import models
+from kcnn.cli.plot import plot
 from kcnn.cli.predict import predict
 from kcnn.cli.recipes import recipes
+from kcnn.cli.schedule import schedule
 from kcnn.cli.train import train
 from kcnn.errors import KcnnError
 
@@ -48,5 +51,5 @@ def main() -> None:
     """
 
 
-for command in (train, evaluate, predict, export, models, datasets, recipes):
+for command in (train, evaluate, predict, export, models, datasets, recipes, plot, schedule, lr_find):
     main.add_command(command)

@@ -47,6 +47,22 @@ def new_file(path: Path) -> None:
         raise UsageError(f"{path} already exists: delete it, or name another file.")
 
 
+def picture_file(output: Path | None, default: Path) -> Path:
+    """Where a picture goes: the new file `output`, or `default`, which may be drawn again if kcnn drew it.
+
+    Raises:
+        UsageError: a file would be lost, or the name does not end as a picture's.
+    """
+    from kcnn.plots.figure import check_format, may_redraw
+
+    if output is not None:
+        check_format(output)
+        new_file(output)
+    elif not may_redraw(default):
+        raise UsageError(f"{default} is there and was not drawn by kcnn: move it, or name another file with -o.")
+    return output or default
+
+
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     """Rows with the same keys → a CSV file with a line of headings, written whole or not at all."""
     import csv

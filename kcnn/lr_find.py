@@ -1,0 +1,97 @@
+"""The learning-rate range test: raise the rate step by step, and see where the loss falls and where it breaks out.
+
+Smith 2017, "Cyclical learning rates for training neural networks", section 3.3, with a rate that grows
+exponentially instead of linearly.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kcnn.errors import KcnnError
+from kcnn.recipe import Recipe
+
+SMOOTHING = 0.95  # of the running mean of the loss
+BREAKOUT = 3.0  # the test ends when the smoothed loss is this many times its minimum
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """What the test saw: one number a step. `smoothed` is the running mean of `losses`, corrected for its start."""
+
+    rates: np.ndarray
+    losses: np.ndarray
+    smoothed: np.ndarray
+
+    @property
+    def minimum(self) -> float:
+        """The rate at which the smoothed loss is lowest."""
+        return float(self.rates[self.smoothed.argmin()])
+
+    @property
+    def steepest(self) -> float:
+        """The rate at which the smoothed loss falls fastest, by the logarithm of the rate, before its minimum.
+
+        Raises:
+            KcnnError: the loss never fell.
+        """
+        end = int(self.smoothed.argmin()) + 1
+        if end < 3:
+            raise KcnnError("The loss never fell: lower --low, or look for damaged labels.")
+        return float(self.rates[np.gradient(self.smoothed[:end], np.log(self.rates[:end])).argmin()])
+
+    @property
+    def suggestion(self) -> float:
+        """A tenth of the minimum's rate, to two digits: at the minimum itself the loss is about to break out."""
+        return float(f"{self.minimum / 10:.2g}")
+
+
+def range_test(recipe: Recipe, low: float, high: float, steps: int) -> RangeTest:
+    """Train the recipe's model for up to `steps` steps, the rate growing from `low` to `high`; the weights are lost.
+
+    Model, optimizer, augmentation and the first stage's batch size are those of a real run.
+
+    Raises:
+        KcnnError: the data are not there, or the loss was not finite from the start.
+    """
+    import keras
+
+    from kcnn.accelerate import accelerate
+    from kcnn.construct import check_augment, compile_model, load_parts, new_model, training_batches
+    from kcnn.stages import plan_stages
+
+    keras.utils.set_random_seed(recipe.seed)
+    dataset, train, _ = load_parts(recipe)
+    check_augment(recipe, dataset)
+    model = new_model(recipe, dataset)
+    compile_model(model, recipe)
+    accelerate(model)
+    batches = training_batches(recipe, plan_stages(recipe)[0], train, len(dataset.class_names), 0)
+    return sweep(model, batches, np.geomspace(low, high, steps))
+
+
+def sweep(model: Any, batches: Any, rates: np.ndarray) -> RangeTest:
+    """One training step at each rate, until the loss breaks out.
+
+    Args:
+        model: compiled; batches: (images, targets) by index.
+    """
+    losses: list[float] = []
+    smoothed: list[float] = []
+    running = 0.0
+    for step, rate in enumerate(rates):
+        model.optimizer.learning_rate = rate
+        model.reset_metrics()  # else Keras returns the mean over all steps so far
+        loss = float(model.train_on_batch(*batches[step], return_dict=True)["loss"])
+        if not math.isfinite(loss):
+            break
+        running = SMOOTHING * running + (1 - SMOOTHING) * loss
+        losses.append(loss)
+        smoothed.append(running / (1 - SMOOTHING ** (step + 1)))
+        if smoothed[-1] > BREAKOUT * min(smoothed):
+            break
+    if not losses:
+        raise KcnnError("The loss is not finite at the first step: lower --low.")
+    return RangeTest(rates[: len(losses)], np.asarray(losses), np.asarray(smoothed))
