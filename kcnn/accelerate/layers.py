@@ -1,0 +1,282 @@
+"""Keras layers in native torch calls: one function a layer, and the table of them.
+
+Inside the lowered model a tensor of rank 4 has torch's shape (batch, channels, height, width), with the channels
+innermost in memory ("channels last"); any other rank is as in Keras. A function here takes a node of the graph
+and the weights, reads the layer's settings once, and returns what runs at every step.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import torch
+import torch.nn.functional as F
+from keras import layers as K
+
+from kcnn.accelerate.graph import Node, Unsupported, is_relu
+from kcnn.accelerate.weights import DENSE, DEPTHWISE, KERNEL, Weights
+
+Tensor = torch.Tensor
+Run = Callable[..., Tensor]
+Pair = tuple[int, int]
+
+
+def nhwc(x: Tensor) -> Tensor:
+    """A view of the tensor in Keras' order of axes."""
+    return x.permute(0, 2, 3, 1) if x.ndim == 4 else x
+
+
+def nchw(x: Tensor) -> Tensor:
+    """A view of a tensor in Keras' order of axes as the lowered model has it."""
+    return x.permute(0, 3, 1, 2) if x.ndim == 4 else x
+
+
+def dtype_of(layer: Any) -> torch.dtype:
+    """The dtype that the layer computes in."""
+    return getattr(torch, layer.compute_dtype)
+
+
+def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> Pair:
+    """Zeros before and after one axis for Keras' padding "same"."""
+    reach = (kernel - 1) * dilation + 1
+    total = reach - 1 if stride == 1 else max(0, (-(-size // stride) - 1) * stride + reach - size)
+    return total // 2, total - total // 2
+
+
+def padder(layer: Any, kernel: Pair, node: Node, mode: str = "constant") -> Callable[[Tensor], tuple[Tensor, Pair]]:
+    """What gives the input, padded where torch's own symmetric padding cannot, and the padding left to torch."""
+    strides, dilation = tuple(layer.strides), tuple(getattr(layer, "dilation_rate", (1, 1)))
+
+    def pad(x: Tensor) -> tuple[Tensor, Pair]:
+        top, bottom, left, right = node.padding
+        if layer.padding == "same":
+            top, bottom = same_padding(x.shape[2], kernel[0], strides[0], dilation[0])
+            left, right = same_padding(x.shape[3], kernel[1], strides[1], dilation[1])
+        if top == bottom and left == right:
+            return x, (top, left)
+        return F.pad(x, (left, right, top, bottom), mode=mode), (0, 0)
+
+    return pad
+
+
+def _convolve(
+    node: Node, weights: Weights, kernel: Callable[[], Tensor], bias: Any, groups: int, size: Pair
+) -> Run:
+    layer, dtype = node.op, dtype_of(node.op)
+    strides, dilation, pad = tuple(layer.strides), tuple(layer.dilation_rate), padder(layer, size, node)
+
+    def run(x: Tensor) -> Tensor:
+        x, padding = pad(x)
+        return F.conv2d(x, kernel().to(dtype), None if bias is None else bias.to(dtype), strides, padding, dilation, groups)
+
+    return run
+
+
+def conv2d(node: Node, weights: Weights) -> Run:
+    kernel = weights.kernel(node, node.op.kernel, KERNEL)
+    return _convolve(node, weights, lambda: kernel, weights.bias(node), node.op.groups, tuple(node.op.kernel_size))
+
+
+def depthwise_conv2d(node: Node, weights: Weights) -> Run:
+    kernel = weights.kernel(node, node.op.kernel, DEPTHWISE)
+    channels, multiplier, height, width = kernel.shape
+    shape = (channels * multiplier, 1, height, width)
+    return _convolve(node, weights, lambda: kernel.view(shape), weights.bias(node), channels, (height, width))
+
+
+def separable_conv2d(node: Node, weights: Weights) -> Run:
+    layer, dtype = node.op, dtype_of(node.op)
+    depthwise = weights(layer.depthwise_kernel, DEPTHWISE)
+    channels, multiplier, height, width = depthwise.shape
+    shape = (channels * multiplier, 1, height, width)
+    first = _convolve(node, weights, lambda: depthwise.view(shape), None, channels, (height, width))
+    kernel, bias = weights.kernel(node, layer.pointwise_kernel, KERNEL), weights.bias(node)
+    return lambda x: F.conv2d(first(x), kernel.to(dtype), None if bias is None else bias.to(dtype))
+
+
+def dense(node: Node, weights: Weights) -> Run:
+    dtype = dtype_of(node.op)
+    kernel, bias = weights.kernel(node, node.op.kernel, DENSE), weights.bias(node)
+
+    def run(x: Tensor) -> Tensor:
+        y = F.linear(nhwc(x), kernel.to(dtype), None if bias is None else bias.to(dtype))
+        return nchw(y)
+
+    return run
+
+
+def batch_normalization(node: Node, weights: Weights) -> Run:
+    layer, dtype = node.op, dtype_of(node.op)
+    if layer.axis not in (-1, len(node.shape) - 1) or layer.renorm or layer.synchronized or len(node.shape) not in (2, 4):
+        raise Unsupported(f"{node.name} with axis={layer.axis}, renorm or synchronized")
+    gamma, beta = weights.optional(layer.gamma), weights.optional(layer.beta)
+    mean, variance = weights(layer.moving_mean), weights(layer.moving_variance)
+    epsilon, new = layer.epsilon, 1 - layer.momentum
+
+    def still(x: Tensor) -> Tensor:
+        return F.batch_norm(x, mean, variance, gamma, beta, False, 0.0, epsilon).to(dtype)
+
+    def moving(x: Tensor) -> Tensor:
+        y, batch_mean, inverse = torch.native_batch_norm(x, gamma, beta, None, None, True, 0.0, epsilon)
+        with torch.no_grad():
+            # Keras keeps the biased variance; torch's own running variance is the unbiased one.
+            mean.lerp_(batch_mean, new)
+            variance.lerp_(inverse.pow(-2).sub_(epsilon), new)
+        return y.to(dtype)
+
+    return moving if weights.training_of(node) and layer.trainable else still
+
+
+def layer_normalization(node: Node, weights: Weights) -> Run:
+    layer, dtype = node.op, dtype_of(node.op)
+    axis = layer.axis if isinstance(layer.axis, int) else tuple(layer.axis)
+    if axis not in (-1, (-1,), len(node.shape) - 1, (len(node.shape) - 1,)) or layer.rms_scaling:
+        raise Unsupported(f"{node.name} with axis={axis} or rms_scaling")
+    gamma, beta = weights.optional(layer.gamma), weights.optional(layer.beta)
+    return lambda x: nchw(F.layer_norm(nhwc(x).float(), nhwc(x).shape[-1:], gamma, beta, layer.epsilon).to(dtype))
+
+
+def max_pooling2d(node: Node, weights: Weights) -> Run:
+    size, strides = tuple(node.op.pool_size), tuple(node.op.strides)
+    # Copies of the border never win against the border itself, so they stand for Keras' padding.
+    pad = padder(node.op, size, node, mode="replicate")
+
+    def run(x: Tensor) -> Tensor:
+        x, padding = pad(x)
+        return F.max_pool2d(x, size, strides, padding)
+
+    return run
+
+
+def average_pooling2d(node: Node, weights: Weights) -> Run:
+    size, strides = tuple(node.op.pool_size), tuple(node.op.strides)
+    pad = padder(node.op, size, node, mode="replicate")
+
+    def run(x: Tensor) -> Tensor:
+        x, padding = pad(x)
+        return F.avg_pool2d(x, size, strides, padding, count_include_pad=False)
+
+    return run
+
+
+def global_average_pooling2d(node: Node, weights: Weights) -> Run:
+    keep = node.op.keepdims
+    return lambda x: x.mean((2, 3), keepdim=keep)
+
+
+def global_max_pooling2d(node: Node, weights: Weights) -> Run:
+    keep = node.op.keepdims
+    return lambda x: x.amax((2, 3), keepdim=keep)
+
+
+def zero_padding2d(node: Node, weights: Weights) -> Run:
+    (top, bottom), (left, right) = node.op.padding
+    return lambda x: F.pad(x, (left, right, top, bottom))
+
+
+def dropout(node: Node, weights: Weights) -> Run:
+    if node.op.noise_shape is not None:
+        raise Unsupported(f"{node.name} with noise_shape")
+    rate = node.op.rate if weights.training_of(node) else 0
+    return (lambda x: F.dropout(x, rate, True)) if rate else (lambda x: x)
+
+
+def activation(node: Node, weights: Weights) -> Run:
+    if is_relu(node.op):
+        return torch.relu_ if node.inplace else torch.relu
+    if isinstance(node.op, K.Activation) and node.op.activation in ELEMENTWISE:
+        return ELEMENTWISE[node.op.activation]
+    return weightless(node)
+
+
+def add(node: Node, weights: Weights) -> Run:
+    if len(node.inputs) == 2:
+        return torch.Tensor.add_ if node.inplace else torch.add
+    return lambda *xs: sum(xs[1:], xs[0])
+
+
+def concatenate(node: Node, weights: Weights) -> Run:
+    rank = len(node.shape)
+    axis = node.op.axis % rank
+    axis = {1: 2, 2: 3, 3: 1}.get(axis, axis) if rank == 4 else axis
+    return lambda *xs: torch.cat(xs, axis)
+
+
+def flatten(node: Node, weights: Weights) -> Run:
+    return lambda x: nhwc(x).flatten(1) if x.ndim > 1 else x[:, None]
+
+
+def reshape(node: Node, weights: Weights) -> Run:
+    shape = tuple(node.op.target_shape)
+    return lambda x: nchw(nhwc(x).reshape(x.shape[0], *shape))
+
+
+def rescaling(node: Node, weights: Weights) -> Run:
+    dtype = dtype_of(node.op)
+    scale, offset = (weights.constant(value, dtype) for value in (node.op.scale, node.op.offset))
+    return lambda x: nchw(torch.addcmul(offset, nhwc(x).to(dtype), scale))
+
+
+def normalization(node: Node, weights: Weights) -> Run:
+    layer, dtype = node.op, dtype_of(node.op)
+    if layer.invert or layer.mean is None:
+        raise Unsupported(f"{node.name} with invert, or not adapted")
+    mean = weights.constant(layer.mean, dtype)
+    deviation = weights.constant(layer.variance, dtype).sqrt().clamp(min=keras.backend.epsilon())
+    return lambda x: nchw((nhwc(x).to(dtype) - mean) / deviation)
+
+
+def weightless(node: Node) -> Run:
+    """Any operation without variables is called as it is, on views in Keras' order of axes."""
+    op, arguments = node.op, node.arguments
+    if arguments is None:
+        return lambda *xs: nchw(op(*map(nhwc, xs)))
+    keys = [id(x) for x in arguments.keras_tensors]
+
+    def run(*xs: Tensor) -> Tensor:
+        args, kwargs = arguments.fill_in(dict(zip(keys, map(nhwc, xs), strict=True)))
+        return nchw(op(*args, **kwargs))
+
+    return run
+
+
+ELEMENTWISE: dict[Any, Run] = {
+    keras.activations.relu: torch.relu,
+    keras.activations.relu6: F.relu6,
+    keras.activations.sigmoid: torch.sigmoid,
+    keras.activations.tanh: torch.tanh,
+    keras.activations.silu: F.silu,
+    keras.activations.elu: F.elu,
+    keras.activations.softplus: F.softplus,
+    keras.activations.linear: lambda x: x,
+}
+
+LAYERS: dict[type, Callable[[Node, Weights], Run]] = {
+    K.Conv2D: conv2d,
+    K.DepthwiseConv2D: depthwise_conv2d,
+    K.SeparableConv2D: separable_conv2d,
+    K.Dense: dense,
+    K.BatchNormalization: batch_normalization,
+    K.LayerNormalization: layer_normalization,
+    K.MaxPooling2D: max_pooling2d,
+    K.AveragePooling2D: average_pooling2d,
+    K.GlobalAveragePooling2D: global_average_pooling2d,
+    K.GlobalMaxPooling2D: global_max_pooling2d,
+    K.ZeroPadding2D: zero_padding2d,
+    K.Dropout: dropout,
+    K.Activation: activation,
+    K.ReLU: activation,
+    K.Add: add,
+    K.Concatenate: concatenate,
+    K.Flatten: flatten,
+    K.Reshape: reshape,
+    K.Rescaling: rescaling,
+    K.Normalization: normalization,
+}
+
+# Zero padding can become theirs.
+CONVOLUTIONS = (K.Conv2D, K.DepthwiseConv2D)
+# A batch norm after them is a scaling of their last kernel.
+FOLDABLE = (K.Conv2D, K.DepthwiseConv2D, K.SeparableConv2D, K.Dense)
+# They give a new tensor, which their gradient does not need.
+FRESH = (*FOLDABLE, K.BatchNormalization, K.MaxPooling2D, K.AveragePooling2D, K.Add)

@@ -1,0 +1,99 @@
+"""The functions that Keras' fit, evaluate and predict call for every batch."""
+
+from typing import Any
+
+import torch
+from keras import tree
+from keras.src.backend.torch.core import get_device
+from keras.src.trainers.data_adapters.data_adapter_utils import unpack_x_y_sample_weight
+
+from kcnn.accelerate.losses import Metrics, loss_function, packed, penalty
+from kcnn.accelerate.optimizers import optimizer_step
+from kcnn.accelerate.program import Program, lower
+
+Tensor = torch.Tensor
+
+
+class Steps:
+    """The lowered steps of one compiled model, or of one that is only to predict.
+
+    Raises:
+        Unsupported: the model has a part without a native form.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.trained = 0  # in-place kernels of torch do not all count versions, so the training steps are counted
+        self._inference: Program | None = None
+        self._seen: Any = None
+        self._inputs = [(x.dtype, len(x.shape)) for x in model.inputs]
+        if model.compiled:
+            self.metrics = Metrics(model)
+            self.loss = loss_function(model)
+        if model.compiled and model.trainable_variables:
+            self._prepare_training()
+
+    def _prepare_training(self) -> None:
+        variables = self.model.trainable_variables
+        self.program = lower(self.model, True, {id(v) for v in variables})
+        weights = self.program.weights
+        self.penalty = penalty(weights)
+        self.leaves = [weights.variables[id(v)][2] for v in variables]
+        self.apply = optimizer_step(self.model.optimizer, variables, weights)
+
+    def train(self, data: list[Any]) -> dict[str, Any]:
+        """One training step on `data[0]`, which is (x, y) or (x, y, sample_weight); returns the running means."""
+        if self.program.weights.moved():
+            self._prepare_training()
+        inputs, y, sample_weight = self._unpack(data)
+        outputs = self.program(*inputs)
+        loss = self.loss(y, outputs, sample_weight) + self.penalty()
+        scaled = self.model.optimizer.scale_loss(loss)
+        self.apply(torch.autograd.grad(scaled, self.leaves, allow_unused=True))
+        self.trained += 1
+        with torch.no_grad():
+            return self.metrics.update(loss, y, [output.detach() for output in outputs], sample_weight)
+
+    def test(self, data: list[Any]) -> dict[str, Any]:
+        """Loss and metrics of one batch, with batch norms folded; returns the running means."""
+        inputs, y, sample_weight = self._unpack(data)
+        with torch.no_grad():
+            outputs = self.inference()(*inputs)
+            loss = self.loss(y, outputs, sample_weight) + self.inference_penalty()
+            return self.metrics.update(loss, y, outputs, sample_weight)
+
+    def predict(self, data: list[Any]) -> Any:
+        """The model's outputs for one batch."""
+        with torch.no_grad():
+            return packed(self.model, self.inference()(*self._unpack(data)[0]))
+
+    def inference(self) -> Program:
+        """The program without gradients, its folded weights up to date."""
+        if self._inference is None or self._inference.weights.moved():
+            self._inference = lower(self.model, training=False)
+            self.inference_penalty = penalty(self._inference.weights)
+            self._seen = None
+        weights = self._inference.weights
+        seen = (self.trained, weights.versions())
+        if seen != self._seen:
+            weights.refresh()
+            self._seen = seen
+        return self._inference
+
+    def _unpack(self, data: list[Any]) -> tuple[list[Tensor], Any, Any]:
+        x, y, sample_weight = unpack_x_y_sample_weight(data[0])
+        device = get_device()
+        if isinstance(y, Tensor):
+            y = y.to(device, non_blocking=True)
+        elif y is not None:
+            y = tree.map_structure(lambda part: torch.as_tensor(part, device=device), y)
+        return self._standardize(x, device), y, sample_weight
+
+    def _standardize(self, x: Any, device: Any) -> list[Tensor]:
+        """The inputs as tensors of the dtype and rank that the model declares; Keras mends what does not fit."""
+        inputs = [torch.as_tensor(part, device=device) for part in tree.flatten(x)]
+        for part, (dtype, rank) in zip(inputs, self._inputs, strict=True):
+            if part.ndim != rank or part.dtype is not getattr(torch, dtype):
+                function = getattr(self.model, "_functional", self.model)
+                return tree.flatten(function._standardize_inputs(x))
+        return inputs

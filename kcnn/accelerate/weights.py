@@ -1,0 +1,124 @@
+"""The Keras variables as torch tensors in torch's order of axes. No copies: the variables stay the owners."""
+
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
+
+import torch
+
+from kcnn.accelerate.graph import Node, Unsupported
+
+Tensor = torch.Tensor
+
+
+class Layout(NamedTuple):
+    """How torch wants a variable: its order of axes, and the order in memory.
+
+    `outputs` is the number of leading axes, in torch's order, that together are the output channels.
+    """
+
+    order: tuple[int, ...] = ()
+    memory: tuple[int, ...] = ()
+    outputs: int = 1
+
+
+PLAIN = Layout()
+# Keras (height, width, in, out) → torch (out, in, height, width), in memory (out, height, width, in).
+KERNEL = Layout((3, 2, 0, 1), (3, 0, 1, 2))
+# Keras (height, width, in, multiplier) → (in, multiplier, height, width), which torch takes as (outputs, 1, …).
+DEPTHWISE = Layout((2, 3, 0, 1), (2, 3, 0, 1), outputs=2)
+# Keras (in, out) → torch (out, in): matrix products take the transpose as it lies.
+DENSE = Layout((1, 0))
+
+
+def arrange(variable: Any, layout: Layout) -> Tensor:
+    """Lay the variable out in memory as torch wants it, and return a view of it in torch's order of axes.
+
+    The variable keeps its shape and values; only its strides change, so that torch need not copy it at every step.
+    """
+    parameter = variable.value
+    if layout.memory:
+        back = [layout.memory.index(axis) for axis in range(parameter.ndim)]
+        parameter.data = parameter.data.permute(layout.memory).contiguous().permute(back)
+    view = parameter.detach()
+    return view.permute(layout.order) if layout.order else view
+
+
+class Weights:
+    """Gives lowering functions the tensors of a model's variables.
+
+    Args:
+        training: whether the lowered model trains.
+        trainable: ids of the variables that get gradients.
+    """
+
+    def __init__(self, training: bool, trainable: Collection[int] = ()) -> None:
+        self.training = training
+        self.trainable = trainable if training else ()
+        self.variables: dict[int, tuple[Any, Layout, Tensor]] = {}
+        self._folded: dict[int, tuple[Tensor, Tensor]] = {}
+        self._refresh: list[Callable[[], None]] = []
+
+    def __call__(self, variable: Any, layout: Layout = PLAIN) -> Tensor:
+        """A view of the variable in torch's order of axes; it collects gradients if the variable trains."""
+        if id(variable) not in self.variables:
+            view = arrange(variable, layout).requires_grad_(id(variable) in self.trainable)
+            self.variables[id(variable)] = (variable, layout, view)
+        _, known, view = self.variables[id(variable)]
+        if known != layout:
+            raise Unsupported(f"variable {variable.path!r}, which layers of different kinds share")
+        return view
+
+    def optional(self, variable: Any | None) -> Tensor | None:
+        """The same for a variable that the layer may not have."""
+        return None if variable is None else self(variable)
+
+    def training_of(self, node: Node) -> bool:
+        """Whether this call of a layer is in training mode."""
+        return self.training if node.training is None else node.training
+
+    def kernel(self, node: Node, variable: Any, layout: Layout) -> Tensor:
+        """The kernel of the node's layer, times the scale of the batch norm that is folded into it."""
+        view = self(variable, layout)
+        return view if node.norm is None else self._fold(node, view, layout)[0]
+
+    def bias(self, node: Node) -> Tensor | None:
+        """The layer's bias, with the shift of the batch norm that is folded into it; call it after `kernel`."""
+        return self.optional(node.op.bias) if node.norm is None else self._folded[id(node)][1]
+
+    def constant(self, value: Any, dtype: torch.dtype) -> Tensor:
+        """A number, list or tensor that does not change, on the device of the variables."""
+        from keras.src.backend.torch.core import get_device
+
+        return torch.as_tensor(value, dtype=dtype, device=get_device())
+
+    def moved(self) -> bool:
+        """Whether a variable has got another memory since (`model.to(…)` does that), so that the views are stale."""
+        return any(v._value.data_ptr() != view.data_ptr() for v, _, view in self.variables.values())
+
+    def versions(self) -> list[int]:
+        """Numbers that change when a variable is assigned to."""
+        return [v._value._version for v, _, _ in self.variables.values()]
+
+    def refresh(self) -> None:
+        """Compute the folded weights again from the variables."""
+        with torch.no_grad():
+            for fold in self._refresh:
+                fold()
+
+    def _fold(self, node: Node, kernel: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+        norm, bias = node.norm, self.optional(node.op.bias)
+        gamma, beta = self.optional(norm.gamma), self.optional(norm.beta)
+        mean, variance = self(norm.moving_mean), self(norm.moving_variance)
+        new_kernel, new_bias = torch.empty_like(kernel), torch.empty_like(mean)
+        shape = kernel.shape[: layout.outputs] + (1,) * (kernel.ndim - layout.outputs)
+
+        def fold() -> None:
+            scale = (variance + norm.epsilon).rsqrt_()
+            scale = scale if gamma is None else scale.mul_(gamma)
+            torch.mul(kernel, scale.view(shape), out=new_kernel)
+            shift = mean.neg() if bias is None else bias - mean
+            new_bias.copy_(shift.mul_(scale) if beta is None else torch.addcmul(beta, shift, scale))
+
+        self._refresh.append(fold)
+        self._folded[id(node)] = (new_kernel, new_bias)
+        return self._folded[id(node)]
