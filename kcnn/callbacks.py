@@ -112,12 +112,15 @@ class Recorder(keras.callbacks.Callback):
 
 
 class EarlyStopping(keras.callbacks.Callback):
-    """Stops after `patience` epochs without a better one; it reads the log, so a resumed run needs no more state."""
+    """Stops after `patience` epochs without a better one; it reads the log, so a resumed run needs no more state.
 
-    def __init__(self, history: History, patience: int) -> None:
+    Epochs up to `since` do not count: while a backbone is frozen, little may happen.
+    """
+
+    def __init__(self, history: History, patience: int, since: int = 0) -> None:
         super().__init__()
-        self.history, self.patience = history, patience
+        self.history, self.patience, self.since = history, patience, since
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if self.history.exhausted(self.patience):
+        if self.history.exhausted(self.patience, self.since):
             self.model.stop_training = True

@@ -1,5 +1,6 @@
 """From a recipe's numbers to Keras objects: the one file that knows both. The rest takes plain arguments."""
 
+import sys
 from typing import Any
 
 import keras
@@ -10,6 +11,7 @@ from kcnn.data.augment import check_data
 from kcnn.data.batches import TrainingBatches
 from kcnn.data.dataset import limit, split_validation
 from kcnn.ema import EvaluateAverage
+from kcnn.finetune import backbone_rates, find_source, transfer
 from kcnn.history import History
 from kcnn.models import build_model
 from kcnn.optimizers import make_optimizer
@@ -20,7 +22,7 @@ from kcnn.stages import Stage, plan_schedule, plan_stages
 
 def load_parts(recipe: Recipe) -> tuple[Dataset, Split, Split]:
     """(data set, training part, validation part) of a recipe; the test part is `dataset.test`."""
-    dataset = load_dataset(recipe.dataset, recipe.data_dir, recipe.image_size)
+    dataset = load_dataset(recipe.dataset, recipe.data_dir, recipe.image_size, recipe.classes)
     train = limit(dataset.train, recipe.limit_train, recipe.seed)
     return dataset, *split_validation(train, recipe.validation, recipe.seed)
 
@@ -32,16 +34,23 @@ def check_augment(recipe: Recipe, dataset: Dataset) -> None:
 
 
 def new_model(recipe: Recipe, dataset: Dataset) -> Any:
-    """The recipe's architecture for this data set, with new weights."""
-    return build_model(
+    """The recipe's architecture for this data set, with new weights or those that the recipe starts from.
+
+    Weights that were learned elsewhere come with their own normalisation.
+    """
+    source = find_source(recipe.pretrained, recipe.weights, recipe.model, recipe.model_options)
+    model = build_model(
         recipe.model,
         dataset.train.images.shape[1:],
         len(dataset.class_names),
-        mean=dataset.mean,
-        std=dataset.std,
+        mean=source.mean if source else dataset.mean,
+        std=source.std if source else dataset.std,
         image_size=recipe.image_size or None,
         **recipe.model_options,
     )
+    if source:
+        print(transfer(model, source, dataset.class_names), file=sys.stderr)
+    return model
 
 
 def compile_model(model: Any, recipe: Recipe) -> None:
@@ -56,6 +65,7 @@ def compile_model(model: Any, recipe: Recipe) -> None:
         clip_norm=recipe.clip_norm,
         gradient_accumulation_steps=recipe.gradient_accumulation_steps,
         ema=recipe.ema,
+        rates=backbone_rates(model, recipe.backbone_rate) if recipe.backbone_rate != 1 else None,
     )
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     model.compile(optimizer, loss, metrics=[keras.metrics.CategoricalAccuracy("accuracy")])
@@ -87,5 +97,5 @@ def training_callbacks(
         StopWhenNotFinite(),
         *([EvaluateAverage()] if recipe.ema else []),
         Recorder(run, history, class_names, batches.count),
-        *([EarlyStopping(history, recipe.patience)] if recipe.patience else []),
+        *([EarlyStopping(history, recipe.patience, recipe.freeze_epochs)] if recipe.patience else []),
     ]

@@ -100,7 +100,7 @@ def run_split(run: RunDir, split: str = "test", data_dir: str = "") -> tuple[Spl
     recipe = read_recipe(run.recipe)
     recipe = recipe.replace(data_dir=data_dir) if data_dir else recipe
     if split == "test":
-        dataset = load_dataset(recipe.dataset, recipe.data_dir, recipe.image_size)
+        dataset = load_dataset(recipe.dataset, recipe.data_dir, recipe.image_size, recipe.classes)
         return dataset.test, dataset.class_names
     if not recipe.validation:
         raise UsageError(f"{run.path} kept no validation images (validation = 0 in its recipe). Use --split test.")

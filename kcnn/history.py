@@ -35,9 +35,9 @@ class History:
             return self.epochs
         return int(max(self.rows, key=lambda row: (row["val_accuracy"], -row["val_loss"]))["epoch"])
 
-    def exhausted(self, patience: int) -> bool:
-        """Whether `patience` epochs went by without a better one; never for 0."""
-        return bool(patience) and self.epochs - self.best_epoch >= patience
+    def exhausted(self, patience: int, since: int = 0) -> bool:
+        """Whether `patience` epochs after epoch `since` went by without a better one; never for 0."""
+        return bool(patience) and self.epochs - max(self.best_epoch, since) >= patience
 
     @property
     def seconds(self) -> float:

@@ -21,6 +21,7 @@ SGD's momentum buffer holds the learning rate in Keras and not in torch: after a
 in it for about 1 / (1 - momentum) steps.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -51,6 +52,25 @@ class CoupledWeightDecay:
         super().update_step(gradient, variable, learning_rate)  # type: ignore[misc]
 
 
+class VariableRates:
+    """Mix-in for a Keras optimizer class: a factor on the learning rate of each variable, in the optimizer's order.
+
+    Decoupled weight decay goes by the whole learning rate.
+    """
+
+    rates: Sequence[float] = ()
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        rate = learning_rate * self.rates[self._get_variable_index(variable)]  # type: ignore[attr-defined]
+        super().update_step(gradient, variable, rate)  # type: ignore[misc]
+
+
+@cache
+def rated(base: type) -> type:
+    """The subclass of a Keras optimizer class that has `VariableRates`."""
+    return type(base.__name__, (VariableRates, base), {})
+
+
 @cache
 def coupled(base: type) -> type:
     """The subclass of a Keras optimizer class that has torch's coupled weight decay."""
@@ -68,6 +88,7 @@ def make_optimizer(
     clip_norm: float = 0.0,
     gradient_accumulation_steps: int = 1,
     ema: float = 0.0,
+    rates: Sequence[float] | None = None,
 ) -> Any:
     """A Keras optimizer.
 
@@ -79,12 +100,14 @@ def make_optimizer(
         clip_norm: largest norm of all gradients together, as torch's `clip_grad_norm_`; 0 for no clipping.
         gradient_accumulation_steps: steps whose mean gradient makes one update.
         ema: decay of a moving average of the weights, kept beside them (see `kcnn.ema`); 0 for none.
+        rates: a factor on the learning rate for each variable, in the order in which the optimizer is built.
     """
     import keras
 
     base = getattr(keras.optimizers, OPTIMIZERS[name])
     own = {"sgd": {"momentum": momentum, "nesterov": nesterov}, "rmsprop": {"momentum": momentum}}.get(name, {})
-    optimizer = (coupled(base) if weight_decay else base)(
+    kind = coupled(base) if weight_decay else base
+    optimizer = (rated(kind) if rates else kind)(
         learning_rate=learning_rate,
         # AdamW's own default is 0.004: say 0 where the recipe does.
         weight_decay=decoupled_weight_decay or (0.0 if name == "adamw" else None),
@@ -96,4 +119,6 @@ def make_optimizer(
     )
     if weight_decay:
         optimizer.coupled_weight_decay = weight_decay
+    if rates:
+        optimizer.rates = rates
     return optimizer

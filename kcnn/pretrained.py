@@ -19,6 +19,7 @@ from kcnn.errors import KcnnError, UsageError
 from kcnn.models import MODELS, check_options
 
 IMAGENET = "imagenet"  # the word for torchvision's own weights
+FILES = (".pth", ".pt", ".safetensors")
 TIMEOUT = 20  # seconds that a server may be silent
 
 
@@ -28,15 +29,17 @@ class Pretrained:
 
     `mean` and `std` are of images scaled to 0…1. Pictures are resized so that the shorter side has `resize` pixels,
     and the middle `image_size` × `image_size` are cut out. `class_names` is None where they are not known.
+    `layers` are the kinds of layers that a model of kcnn's own had; None for torchvision's.
     """
 
     title: str
     state: dict[str, np.ndarray]
     mean: list[float]
     std: list[float]
-    image_size: int
-    resize: int
-    class_names: list[str] | None
+    image_size: int = 0
+    resize: int = 0
+    class_names: list[str] | None = None
+    layers: list[str] | None = None
 
 
 def torchvision_name(model: str, options: Mapping[str, Any]) -> str:
@@ -55,6 +58,13 @@ def torchvision_name(model: str, options: Mapping[str, Any]) -> str:
         f"torchvision has no {model}. ImageNet weights exist for resnet18, 34, 50, 101 and 152 and "
         f"vgg11, 13, 16 and 19; --weights starts from a run of kcnn's own."
     )
+
+
+def check_source(source: str, model: str, options: Mapping[str, Any]) -> None:
+    """Raise a UsageError unless `source` can be one of `load_pretrained` for this model."""
+    torchvision_name(model, options)
+    if source != IMAGENET and Path(source).suffix not in FILES:
+        raise UsageError(f"pretrained is {IMAGENET!r} or a file ({', '.join(FILES)}); received {source!r}.")
 
 
 def load_pretrained(source: str, model: str, options: Mapping[str, Any]) -> Pretrained:

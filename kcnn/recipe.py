@@ -14,6 +14,7 @@ from kcnn.data.augment import check_magnitudes
 from kcnn.errors import KcnnError, UsageError, unknown
 from kcnn.models import MODELS, check_options
 from kcnn.optimizers import OPTIMIZERS
+from kcnn.pretrained import check_source
 from kcnn.schedules import SCHEDULES
 
 
@@ -36,6 +37,12 @@ class Recipe:
     model_options: dict[str, Any] = field(default_factory=dict, metadata={"help": "options of the architecture"})
     dataset: str = _choice("digits", DATASETS, "data set")
     data_dir: str = field(default="", metadata={"help": "folder of the data; default KCNN_DATA_DIR or ~/.cache/kcnn"})
+    classes: list[str] = field(default_factory=list, metadata={"help": "names of the classes to keep; []: all"})
+    pretrained: str = field(default="", metadata={"help": "start: imagenet (torchvision), or a .pth, .safetensors file"})
+    weights: str = field(default="", metadata={"help": "start: a run directory or .keras file of kcnn's own"})
+    freeze_epochs: int = _number(0, 0, MOST, "first epochs in which only the head trains, the backbone frozen")
+    unfreeze_rate: float = _number(0.1, 1e-9, 1, "factor on the learning rate after the frozen epochs")
+    backbone_rate: float = _number(1.0, 1e-9, 1, "factor on the learning rate of all but the head")
     image_size: int = _number(0, 0, 4096, "pixels a side that the network sees; 0: as they come")
     limit_train: int = _number(0, 0, MOST, "use this many training images, drawn class by class; 0: all")
     validation: float = _number(0.1, 0, 0.9, "part of the training images that picks the best epoch")
@@ -150,8 +157,15 @@ def _check_stages(value: list[Any]) -> list[list[float]]:
     return value
 
 
+def _check_classes(value: list[Any]) -> list[str]:
+    if any(not isinstance(v, str) for v in value) or len(value) != len(set(value)) or len(value) == 1:
+        raise UsageError(f"classes must be at least two different names of classes, or []; received {value!r}.")
+    return value
+
+
 CHECKS: dict[str, Callable[[Any], Any]] = {
     "augment": check_magnitudes,
+    "classes": _check_classes,
     "milestones": _check_milestones,
     "device": _check_device,
     "stages": _check_stages,
@@ -165,6 +179,8 @@ def _inconsistent(recipe: Recipe) -> list[str]:
         check_options(recipe.model, recipe.model_options)
     except UsageError as error:
         errors.append(str(error))
+    else:
+        errors += _unfit_start(recipe)
     if recipe.warmup_epochs >= recipe.epochs:
         errors.append(f"warmup_epochs must be below epochs ({recipe.epochs}); received {recipe.warmup_epochs:g}.")
     if recipe.stages and sum(stage[0] for stage in recipe.stages) != recipe.epochs:
@@ -176,6 +192,23 @@ def _inconsistent(recipe: Recipe) -> list[str]:
         errors.append("nesterov needs optimizer sgd with a momentum above 0.")
     if recipe.patience and not recipe.validation:
         errors.append("patience needs validation images: set validation above 0.")
+    return errors
+
+
+def _unfit_start(recipe: Recipe) -> list[str]:
+    """Sentences for the keys of fine-tuning that do not go together."""
+    errors = []
+    if recipe.pretrained:
+        try:
+            check_source(recipe.pretrained, recipe.model, recipe.model_options)
+        except UsageError as error:
+            errors.append(str(error))
+    if recipe.pretrained and recipe.weights:
+        errors.append("pretrained and weights are two starts: give one of them.")
+    if recipe.freeze_epochs and not (recipe.pretrained or recipe.weights):
+        errors.append("freeze_epochs needs a start that is worth keeping: pretrained or weights.")
+    if recipe.freeze_epochs > recipe.epochs:
+        errors.append(f"freeze_epochs must be at most epochs ({recipe.epochs}); received {recipe.freeze_epochs}.")
     return errors
 
 

@@ -1,7 +1,7 @@
 """Stages of a run: epochs that share a batch size and a learning rate (report 2's best idea)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kcnn.recipe import Recipe
@@ -16,6 +16,7 @@ class Stage:
     last: int
     batch_size: int
     learning_rate: float
+    frozen: bool = False  # only the head trains
 
 
 def plan_stages(recipe: Recipe) -> Sequence[Stage]:
@@ -25,7 +26,17 @@ def plan_stages(recipe: Recipe) -> Sequence[Stage]:
         first = stages[-1].last if stages else 0
         learning_rate = float(rate[0]) if rate else recipe.learning_rate
         stages.append(Stage(first, first + int(epochs), int(batch_size), learning_rate))
-    return stages
+    return [part for stage in stages for part in _thaw(stage, recipe)]
+
+
+def _thaw(stage: Stage, recipe: Recipe) -> list[Stage]:
+    """The stage's frozen epochs and the others, which have the lower rate; whichever there are."""
+    end = recipe.freeze_epochs
+    if not end:
+        return [stage]
+    frozen = replace(stage, last=min(stage.last, end), frozen=True)
+    free = replace(stage, first=max(stage.first, end), learning_rate=stage.learning_rate * recipe.unfreeze_rate)
+    return [part for part in (frozen, free) if part.first < part.last]
 
 
 def plan_schedule(recipe: Recipe, steps_per_epoch: int, rows: Sequence[Mapping[str, Any]] = ()) -> Schedule:

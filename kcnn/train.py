@@ -12,6 +12,7 @@ from kcnn.construct import check_augment, compile_model, load_parts, new_model, 
 from kcnn.data import Dataset, Split
 from kcnn.data.batches import EvaluationBatches
 from kcnn.evaluate import full_report, predict_logits, score
+from kcnn.finetune import freeze_backbone
 from kcnn.history import History
 from kcnn.progress import ShowProgress
 from kcnn.recipe import Recipe
@@ -41,14 +42,21 @@ def train(recipe: Recipe, run: RunDir, resume: bool = False) -> dict[str, Any]:
         model, history = new_model(recipe, dataset), History()
         write_text(run.recipe, recipe.to_toml())
         write_json(run.manifest, manifest(recipe.seed, device_name()))
-    compile_model(model, recipe)
-    if resume:
-        restore_optimizer(model.optimizer, run.last)
-    accelerate(model)
     for stage in plan_stages(recipe):
-        if history.epochs < stage.last and not history.exhausted(recipe.patience):
+        if history.epochs < stage.last and not history.exhausted(recipe.patience, recipe.freeze_epochs):
+            if not model.compiled or history.epochs == recipe.freeze_epochs:
+                _prepare(model, recipe, stage.frozen)
+                if resume and history.epochs != recipe.freeze_epochs:
+                    restore_optimizer(model.optimizer, run.last)
             _fit(model, recipe, stage, run, history, train_part, validation_part, dataset.class_names)
     return _score(run, history, dataset, validation_part)
+
+
+def _prepare(model: Any, recipe: Recipe, frozen: bool) -> None:
+    """Compile for the epochs with a frozen backbone, or for those after: what trains is fixed by compiling."""
+    freeze_backbone(model, frozen)
+    compile_model(model, recipe)
+    accelerate(model)
 
 
 def _fit(

@@ -3,11 +3,12 @@
 Nothing here imports torchvision before a set is loaded.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from kcnn.data.dataset import Dataset, Split
+from kcnn.data.dataset import Dataset, Split, choose_classes
 from kcnn.data.download import data_directory
 from kcnn.errors import UsageError, unknown
 
@@ -35,19 +36,20 @@ DATASETS = {
 }
 
 
-def load_dataset(name: str, data_dir: str = "", image_size: int = 0) -> Dataset:
+def load_dataset(name: str, data_dir: str = "", image_size: int = 0, classes: Sequence[str] = ()) -> Dataset:
     """Load a data set into memory as uint8 (n, height, width, channels).
 
     Args:
         name: a key of `DATASETS`.
         data_dir: where the files are; default KCNN_DATA_DIR, else ~/.cache/kcnn. Missing files are fetched there.
         image_size: pixels a side, for sources whose pictures have no fixed size ("folder").
+        classes: the names of those to keep, in the order of their new labels; empty for all.
 
     Raises:
-        UsageError: an unknown name.
+        UsageError: an unknown name of a set or a class.
         KcnnError: a file is missing and cannot be fetched, or is damaged.
     """
-    return _module(name).load(name, data_directory(data_dir), image_size)
+    return choose_classes(_module(name).load(name, data_directory(data_dir), image_size), classes)
 
 
 def missing_files(name: str, data_dir: str = "") -> list[Path]:

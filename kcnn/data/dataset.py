@@ -1,10 +1,11 @@
 """What every source gives: labelled uint8 images in memory, in a training and a test part."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from kcnn.errors import KcnnError
+from kcnn.errors import KcnnError, UsageError, unknown
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,24 @@ def check(split: Split, classes: int, place: object) -> Split:
             f"{classes} classes have labels 0 to {classes - 1}. Check or replace the labels."
         )
     return split
+
+
+def choose_classes(dataset: Dataset, names: Sequence[str]) -> Dataset:
+    """The images of some of the classes, whose labels are then their places in `names`; all of them for none.
+
+    Raises:
+        UsageError: a name that is not a class of the data set.
+    """
+    if not names:
+        return dataset
+    for name in names:
+        if name not in dataset.class_names:
+            raise UsageError(unknown("class", name, dataset.class_names))
+    place = np.full(len(dataset.class_names), -1)
+    place[[dataset.class_names.index(name) for name in names]] = np.arange(len(names))
+    parts = [split.take(np.flatnonzero(place[split.labels] >= 0)) for split in (dataset.train, dataset.test)]
+    train, test = (Split(part.images, place[part.labels]) for part in parts)
+    return Dataset(train, test, list(names), dataset.mean, dataset.std)
 
 
 def channel_statistics(images: np.ndarray) -> tuple[list[float], list[float]]:

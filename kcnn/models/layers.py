@@ -16,9 +16,12 @@ def preprocess(x: Tensor, mean: Sequence[float], std: Sequence[float], image_siz
     """uint8 images in 0…255 → normalised floats, enlarged to `image_size` pixels a side (bilinear) if given.
 
     It is part of the model, so that a saved file takes raw images and cannot meet the wrong normalisation.
+
     Args:
-        mean, std: one number a channel, of images scaled to 0…1.
+        mean, std: one number a channel, of images scaled to 0…1; three for grey images make them RGB.
     """
+    if x.shape[-1] == 1 and len(mean) == 3:
+        x = layers.Concatenate(name="grey_to_rgb")([x, x, x])
     scale = [1 / (255 * s) for s in std]
     offset = [-m / s for m, s in zip(mean, std, strict=True)]
     x = layers.Rescaling(scale, offset, name="normalize")(x)
