@@ -1,11 +1,13 @@
 """The command line: one file a command. Nothing here imports keras or torch before a command runs."""
 
+import os
 import sys
 from typing import Any
 
 import click
 
 import kcnn
+from kcnn.cli.data import data
 from kcnn.cli.datasets import datasets
 from kcnn.cli.evaluate import evaluate
 from kcnn.cli.export import export
@@ -29,6 +31,9 @@ class OneLineErrors(click.Group):
             code, message = error.exit_code, str(error)
         except OSError as error:
             code, message = 1, _file_error(error)
+        except NotImplementedError as error:  # what Keras' smaller backends raise for a layer or job that they lack
+            reason = (str(error).strip().splitlines() or ["a part of this model"])[0].rstrip(".")
+            code, message = 1, f"The backend {os.environ['KERAS_BACKEND']} lacks what this needs ({reason}). Try another."
         click.echo(f"Error: {message}", err=True)
         ctx.exit(code)
 
@@ -51,5 +56,5 @@ def main() -> None:
     """
 
 
-for command in (train, evaluate, predict, export, models, datasets, recipes, plot, schedule, lr_find):
+for command in (train, evaluate, predict, export, models, datasets, data, recipes, plot, schedule, lr_find):
     main.add_command(command)
