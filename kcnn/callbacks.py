@@ -52,7 +52,7 @@ class Randomness(keras.callbacks.Callback):
 
 
 class StopWhenNotFinite(keras.callbacks.Callback):
-    """Ends the run with an error at the first step whose loss is NaN or infinite, before anything is saved."""
+    """Ends the run with an error at the first step that gives a NaN or infinite loss, before anything is saved."""
 
     async_safe = True
 
@@ -64,12 +64,17 @@ class StopWhenNotFinite(keras.callbacks.Callback):
             self.step, self.model.stop_training = batch, True
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if self.step is None and not self._weights_are_finite():
+            self.step = self.params["steps"] - 1  # its loss was finite still, but not what it made of the weights
         if self.step is not None:
             raise Diverged(
                 f"The loss became NaN or infinite in epoch {epoch + 1}, step {self.step + 1}. "
                 f"Usually a lower --learning-rate helps, or --set warmup_epochs=1, or --set clip_norm=1. "
                 f"The last good checkpoint is kept."
             )
+
+    def _weights_are_finite(self) -> bool:
+        return all(bool(keras.ops.all(keras.ops.isfinite(weight))) for weight in self.model.weights)
 
 
 class Recorder(keras.callbacks.Callback):

@@ -38,6 +38,7 @@ def train(recipe: Recipe, run: RunDir, resume: bool = False) -> dict[str, Any]:
     if resume:
         model, info = load_model(run.last)
         history = History(info["history"])
+        write_text(run.log, history.to_csv())  # the run may have been killed between the two files
     else:
         model, history = new_model(recipe, dataset), History()
         write_text(run.recipe, recipe.to_toml())

@@ -67,4 +67,6 @@ def plan_recipe(
         changes = {**({"model": model} if model else {}), **({"dataset": dataset} if dataset else {}), **changes}
     if changes.get("data_dir"):
         changes["data_dir"] = str(Path(changes["data_dir"]).expanduser().absolute())
+    if isinstance(epochs := changes.get("epochs"), int):  # a short run warms up for half of it at most
+        changes.setdefault("warmup_epochs", min(plan.warmup_epochs, epochs / 2))
     return found, plan.replace(**changes)

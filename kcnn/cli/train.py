@@ -57,16 +57,20 @@ def _train(plan: Any, run: Any, resume: bool) -> dict[str, Any]:
     """Select the backend, then train; an interruption or a divergence says how to go on."""
     from kcnn import backend
 
-    backend.select(plan.backend, plan.device, plan.precision)
-    from kcnn.train import train as train_run
-
     try:
+        backend.select(plan.backend, plan.device, plan.precision)
+        from kcnn.train import train as train_run
+
         return train_run(plan, run, resume)
     except KeyboardInterrupt:
-        say(f"\nInterrupted. The last finished epoch is kept. Continue with: {resume_hint(run.path)}")
+        kept = f"The last finished epoch is kept. Continue with: {resume_hint(run.path)}"
+        say(f"\nInterrupted. {kept if run.last.exists() else 'Nothing was trained yet.'}")
         raise SystemExit(130) from None
     except Diverged as error:
         raise Diverged(f"{error} ({run.best if run.best.exists() else run.last})") from error
+    finally:
+        if not any(run.path.iterdir()):
+            run.path.rmdir()
 
 
 def _report(result: dict[str, Any], plan: Any, run: Any) -> None:

@@ -30,6 +30,8 @@ def read_image(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
             picture = ImageOps.fit(picture, (width, height), Image.Resampling.BILINEAR)
     except FileNotFoundError as error:
         raise KcnnError(f"There is no file {path}.") from error
+    except PermissionError:
+        raise
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise KcnnError(f"{path} does not decode as an image: delete or replace it.") from error
     return np.asarray(picture).reshape(shape)
