@@ -18,9 +18,7 @@ def convolutions(model: Any) -> list[Any]:
     kinds = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
     found = [layer for layer in model.layers if isinstance(layer, kinds)]
     if not found:
-        raise KcnnError(
-            f"{model.name} has no 2-D convolution among its own layers, so there is nothing to draw."
-        )
+        raise KcnnError(f"{model.name} has no 2-D convolution among its own layers, so there is nothing to draw.")
     return found
 
 
@@ -47,7 +45,9 @@ def feature_maps(model: Any, image: np.ndarray, most: int = 6) -> list[tuple[str
     layers = convolutions(model)
     places = np.unique(np.linspace(0, len(layers) - 1, min(most, len(layers))).round().astype(int))
     chosen = [layers[place] for place in places]
-    maps = keras.Model(model.inputs, [after_activation(model, layer) for layer in chosen])(image[None], training=False)
+    maps = keras.Model(model.inputs, [after_activation(model, layer) for layer in chosen])(
+        [image[None]], training=False
+    )
     maps = [keras.ops.convert_to_numpy(values)[0].astype(np.float32) for values in keras.tree.flatten(maps)]
     return [(layer.name, values) for layer, values in zip(chosen, maps, strict=True)]
 
@@ -92,7 +92,7 @@ def _weighted(body: Any, head: Any, images: np.ndarray, classes: np.ndarray) -> 
     import torch
 
     with torch.no_grad():
-        maps = body(images, training=False)
+        maps = body([images], training=False)
     maps = maps.detach().requires_grad_()
     with torch.enable_grad():
         logits = head(maps, training=False)

@@ -25,7 +25,7 @@ def curves(histories: Mapping[str, History], path: Path) -> None:
     for index, history in enumerate(histories.values()):
         color = PALETTE[index % len(PALETTE)]
         _run_lines(loss, accuracy, history, color)
-        _line(rate, history, "learning_rate", color=color, drawstyle="steps-post")
+        _line(rate, history, "learning_rate", color=color, linewidth=1.8)
     for ax, title in ((loss, "loss"), (accuracy, "accuracy"), (rate, "learning rate, at the end of the epoch")):
         ax.set(title=title, xlabel="epoch")
         ax.xaxis.get_major_locator().set_params(integer=True)

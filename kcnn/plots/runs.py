@@ -139,8 +139,7 @@ def _best_guess(subject: Subject, image: np.ndarray) -> str:
 
 def _gradcam(subject: Subject, path: Path) -> None:
     panels = _explained(subject) if subject.image else _examples(subject)
-    what = f"for {subject.class_name}" if subject.class_name else "for the class named"
-    plots.heat(panels, f"Grad-CAM: the places that speak {what}", path)
+    plots.heat(panels, f"Grad-CAM: the places that speak for {subject.class_name or 'the class above them'}", path)
 
 
 def _explained(subject: Subject) -> list[tuple[np.ndarray, np.ndarray | None, str]]:

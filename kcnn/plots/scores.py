@@ -99,7 +99,7 @@ def reliability(bins: Sequence[Mapping[str, float]], ece: float, path: Path) -> 
     accuracy = np.asarray([row["accuracy"] for row in full])
     gap = np.asarray([row["confidence"] for row in full]) - accuracy
     upper.bar(middles, accuracy, width, color="#4a90c4", label="accuracy")
-    upper.bar(middles, gap, width, accuracy, color="#d62728", alpha=0.35, label="gap to the mean confidence")
+    upper.bar(middles, gap, width, accuracy, color="#d62728", alpha=0.45, label="gap to the mean confidence")
     upper.plot([0, 1], [0, 1], "--", color="0.4", linewidth=1, label="perfect")
     upper.set(ylabel="accuracy", ylim=(0, 1), title=f"expected calibration error {ece:.4f}")
     upper.legend(frameon=False, loc="upper left")
