@@ -1,5 +1,6 @@
 """Scores of a trained model on labelled images."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from kcnn.data import Split, load_dataset
 from kcnn.errors import UsageError, unknown
 from kcnn.recipe import read_recipe
 from kcnn.rundir import RunDir
+from kcnn.views import views
 
 SPLITS = ("test", "validation")
 
@@ -16,6 +18,17 @@ SPLITS = ("test", "validation")
 def predict_logits(model: Any, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
     """uint8 images (n, height, width, channels) → float32 logits (n, classes)."""
     return np.asarray(model.predict(images, batch_size=batch_size, verbose=0), np.float32)
+
+
+def predict_views(model: Any, images: np.ndarray, names: Sequence[str] = ()) -> np.ndarray:
+    """Logits as `predict_logits`; with names of `kcnn.views`, the logarithms of the mean probabilities of the views.
+
+    Probabilities are averaged and not logits, so that a view on which the model is very sure does not outvote others.
+    """
+    if not names:
+        return predict_logits(model, images)
+    probabilities = [softmax(predict_logits(model, view)) for view in views(images, names)]
+    return np.log(np.maximum(np.mean(probabilities, axis=0), 1e-30)).astype(np.float32)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -110,10 +123,13 @@ def run_split(run: RunDir, split: str = "test", data_dir: str = "") -> tuple[Spl
     return validation, dataset.class_names
 
 
-def evaluate_run(path: Path, data_dir: str = "", split: str = "test", top: int = 0) -> dict[str, Any]:
+def evaluate_run(
+    path: Path, data_dir: str = "", split: str = "test", top: int = 0, tta: Sequence[str] = ()
+) -> dict[str, Any]:
     """Score a run's best model on one of its parts; see `full_report`, whose "test" is here called as the part.
 
-    The score has two numbers more: "ece" (see `calibration`), and "topK" for `top` K above 0.
+    The score has two numbers more: "ece" (see `calibration`), and "topK" for `top` K above 0. `tta` names views that
+    are averaged, see `predict_views`.
 
     Raises:
         UsageError: an unknown part.
@@ -126,7 +142,7 @@ def evaluate_run(path: Path, data_dir: str = "", split: str = "test", top: int =
     images, class_names = run_split(run, split, data_dir)
     model, _ = load_model(run.checkpoint())
     accelerate(model)
-    logits = predict_logits(model, images.images)
+    logits = predict_views(model, images.images, tta)
     report = full_report(logits, images.labels, class_names)
     scores = report.pop("test") | {"ece": calibration(logits, images.labels)["ece"]}
     if top:

@@ -10,7 +10,7 @@ import numpy as np
 from kcnn.checkpoint import load_model
 from kcnn.data.images import EXTENSIONS, read_image
 from kcnn.errors import KcnnError
-from kcnn.evaluate import predict_logits, softmax
+from kcnn.evaluate import predict_views, softmax
 from kcnn.rundir import RunDir
 
 BATCH = 256  # pictures decoded and classified at a time, so that a large folder needs little memory
@@ -46,8 +46,12 @@ def find_images(names: Sequence[str]) -> list[Path]:
     return found
 
 
-def predict(model: Any, class_names: Sequence[str], paths: Sequence[Path], top: int = 5) -> Iterator[dict[str, Any]]:
+def predict(
+    model: Any, class_names: Sequence[str], paths: Sequence[Path], top: int = 5, tta: Sequence[str] = ()
+) -> Iterator[dict[str, Any]]:
     """Yield `{"path", "top": [{"class", "probability"}, …]}` for each picture, most probable class first.
+
+    `tta` names views that are averaged, see `kcnn.evaluate.predict_views`.
 
     Raises:
         KcnnError: a picture that does not decode, named.
@@ -56,7 +60,7 @@ def predict(model: Any, class_names: Sequence[str], paths: Sequence[Path], top: 
     for start in range(0, len(paths), BATCH):
         part = paths[start : start + BATCH]
         images = np.stack([read_image(path, shape) for path in part])
-        for path, probabilities in zip(part, softmax(predict_logits(model, images)), strict=True):
+        for path, probabilities in zip(part, softmax(predict_views(model, images, tta)), strict=True):
             best = np.argsort(-probabilities, kind="stable")[:top]
             ranked = [{"class": class_names[index], "probability": float(probabilities[index])} for index in best]
             yield {"path": str(path), "top": ranked}

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from kcnn.cli.options import as_json, backend, data_dir, device, new_file, print_json, print_table, write_csv
+from kcnn.cli.options import as_json, backend, data_dir, device, new_file, print_json, print_table, tta, write_csv
 
 
 @click.command()
@@ -13,12 +13,21 @@ from kcnn.cli.options import as_json, backend, data_dir, device, new_file, print
 @click.option("--split", default="test", metavar="test|validation", show_default=True, help="The images to score on.")
 @click.option("--top", default=0, type=click.IntRange(min=0), metavar="K", help="Add the accuracy among the K best.")
 @click.option("--csv", "table", type=click.Path(path_type=Path), metavar="FILE", help="Write scores by class there.")
+@tta
 @data_dir
 @backend
 @device
 @as_json
 def evaluate(
-    run: Path, split: str, top: int, table: Path | None, data_dir: str, backend: str, device: str, as_json: bool
+    run: Path,
+    split: str,
+    top: int,
+    table: Path | None,
+    tta: tuple[str, ...],
+    data_dir: str,
+    backend: str,
+    device: str,
+    as_json: bool,
 ) -> None:
     """Score the best model of RUN on its test images, or on those that it kept for validation."""
     _check(run, split, table)
@@ -27,7 +36,7 @@ def evaluate(
     select(backend, device, allowed=INFERENCE)
     from kcnn.evaluate import evaluate_run
 
-    report = evaluate_run(run, data_dir, split, top)
+    report = evaluate_run(run, data_dir, split, top, tta)
     if table is not None:
         write_csv(table, report["per_class"])
     print_json(report) if as_json else _print(report, split)

@@ -16,7 +16,20 @@ data_dir = click.option(
 backend = click.option(
     "--backend", default="", metavar="NAME", help="Keras backend: torch, jax, tensorflow; openvino, numpy."
 )
+tta = click.option(
+    "--tta",
+    default="",
+    metavar="LIST",
+    callback=lambda context, parameter, text: _views(text),
+    help="Average over views of each image: flip, shift or flip,shift.",
+)
 device = click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N.")
+
+
+def _views(text: str) -> tuple[str, ...]:
+    from kcnn.views import parse_views
+
+    return parse_views(text)
 
 
 def print_json(value: Any) -> None:
