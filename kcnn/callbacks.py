@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from kcnn import gpu
 from kcnn.checkpoint import save_model
 from kcnn.ema import averaged_weights
 from kcnn.errors import Diverged
@@ -103,6 +104,7 @@ class Recorder(keras.callbacks.Callback):
                 "learning_rate": float(f"{float(self.model.optimizer.learning_rate):.6g}"),
                 "images_per_second": round(self.images / (self.trained or seconds), 1),
                 "seconds": round(seconds, 3),
+                **gpu.usage(),
             }
         )
         if self.history.best_epoch == epoch + 1:

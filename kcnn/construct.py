@@ -18,6 +18,7 @@ from kcnn.optimizers import make_optimizer
 from kcnn.recipe import Recipe
 from kcnn.rundir import RunDir
 from kcnn.stages import Stage, plan_schedule, plan_stages
+from kcnn.tensorboard import TensorBoard
 
 
 def load_parts(recipe: Recipe) -> tuple[Dataset, Split, Split]:
@@ -97,5 +98,6 @@ def training_callbacks(
         StopWhenNotFinite(),
         *([EvaluateAverage()] if recipe.ema else []),
         Recorder(run, history, class_names, batches.count),
+        *([TensorBoard(run, history)] if recipe.tensorboard else []),
         *([EarlyStopping(history, recipe.patience, recipe.freeze_epochs)] if recipe.patience else []),
     ]

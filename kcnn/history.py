@@ -5,6 +5,8 @@ import io
 from dataclasses import dataclass, field
 from typing import Any
 
+from kcnn import gpu
+
 COLUMNS = (
     "epoch",
     "loss",
@@ -19,7 +21,10 @@ COLUMNS = (
 
 @dataclass
 class History:
-    """Rows with the keys `COLUMNS`; `val_…` are absent without validation images. Epochs count from 1."""
+    """Rows with the keys `COLUMNS`; `val_…` are absent without validation images. Epochs count from 1.
+
+    On a graphics card there are those of `kcnn.gpu` too.
+    """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
 
@@ -53,7 +58,8 @@ class History:
     def to_csv(self) -> str:
         """The log file."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        measured = [column for column in gpu.COLUMNS if any(column in row for row in self.rows)]
+        writer = csv.DictWriter(text, [*COLUMNS, *measured], lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
         return text.getvalue()

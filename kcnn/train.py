@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from kcnn import plots
+from kcnn import plots, tensorboard
 from kcnn.accelerate import accelerate
 from kcnn.backend import device_name
 from kcnn.checkpoint import load_model, restore_optimizer
@@ -32,6 +32,8 @@ def train(recipe: Recipe, run: RunDir, resume: bool = False) -> dict[str, Any]:
         UsageError: an augmentation that the data cannot take.
         KcnnError: the data are missing or damaged, or the loss is no longer finite.
     """
+    if recipe.tensorboard:
+        tensorboard.check_installed()
     keras.utils.set_random_seed(recipe.seed)
     dataset, train_part, validation_part = load_parts(recipe)
     check_augment(recipe, dataset)
@@ -50,7 +52,10 @@ def train(recipe: Recipe, run: RunDir, resume: bool = False) -> dict[str, Any]:
                 if resume and history.epochs != recipe.freeze_epochs:
                     restore_optimizer(model.optimizer, run.last)
             _fit(model, recipe, stage, run, history, train_part, validation_part, dataset.class_names)
-    return _score(run, history, dataset, validation_part)
+    result = _score(run, history, dataset, validation_part)
+    if recipe.tensorboard:
+        tensorboard.add_picture(run, "confusion matrix, test images", run.confusion, history.best_epoch)
+    return result
 
 
 def _prepare(model: Any, recipe: Recipe, frozen: bool) -> None:

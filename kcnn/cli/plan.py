@@ -29,7 +29,19 @@ STARTS = (
     click.option("--dataset", default="", metavar="NAME", help="Data set: see `kcnn datasets`; default the model's."),
     click.option("--recipe", default="", metavar="NAME|FILE", help="Settings to start from: see `kcnn recipes`."),
 )
+FINETUNING = (
+    click.option(
+        "--pretrained",
+        is_flag=False,
+        flag_value="imagenet",
+        metavar="[FILE]",
+        help="Start from torchvision's ImageNet weights, or those in a .pth or .safetensors file.",
+    ),
+    click.option("--weights", metavar="RUN|FILE", help="Start from a run of kcnn's own, or a .keras file."),
+    click.option("--freeze-epochs", type=int, metavar="N", help="With either: first train only the head, so long."),
+)
 ENDS = (
+    click.option("--tensorboard", is_flag=True, default=None, help="Write TensorBoard's event files into the run."),
     click.option("--augment", metavar="LIST", help="Such as crop,flip or crop=2,flip=0.3, or none."),
     click.option(
         "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any other key of the recipe; repeatable."
@@ -41,7 +53,7 @@ def recipe_options(command: Any) -> Any:
     """Decorator: the options that `plan_recipe` takes."""
     metavars = {int: "N", float: "X", str: "WORD"}
     middle = [click.option(name, type=kind, metavar=metavars[kind], help=text) for name, kind, text in RECIPE_OPTIONS]
-    for option in reversed([*STARTS, *middle, *ENDS]):
+    for option in reversed([*STARTS, *FINETUNING, *middle, *ENDS]):
         command = option(command)
     return command
 
@@ -62,7 +74,11 @@ def plan_recipe(
     if augment is not None:
         changes["augment"] = parse_augment(augment)
     changes |= parse_settings(settings)
+    if changes.get("weights"):
+        model = _from_weights(model, bool(recipe), changes)
     found, plan = find_recipe(recipe, model, dataset)
+    if changes.get("pretrained"):
+        found, plan = _from_pretrained(found, plan, bool(recipe), changes)
     if recipe:
         changes = {**({"model": model} if model else {}), **({"dataset": dataset} if dataset else {}), **changes}
     if changes.get("data_dir"):
@@ -70,3 +86,38 @@ def plan_recipe(
     if isinstance(epochs := changes.get("epochs"), int):  # a short run warms up for half of it at most
         changes.setdefault("warmup_epochs", min(plan.warmup_epochs, epochs / 2))
     return found, plan.replace(**changes)
+
+
+def _from_weights(model: str, chosen: bool, changes: dict[str, Any]) -> str:
+    """The model of a start from kcnn's own weights: theirs, with their options, where the command line names none.
+
+    `chosen`: a recipe is named, whose model it is.
+    """
+    from kcnn.finetune import described
+
+    path = Path(changes["weights"]).expanduser().absolute()
+    changes["weights"] = str(path)
+    known = described(path)
+    if chosen or model not in ("", known["model"]):
+        return model
+    if not any(key.startswith("model_options") for key in changes):
+        changes.update(known)
+    return known["model"]
+
+
+def _from_pretrained(found: str, plan: Any, chosen: bool, changes: dict[str, Any]) -> tuple[str, Any]:
+    """The recipe of a start from ImageNet's weights; `chosen`: it is named, and only how images are seen changes."""
+    from kcnn.finetune import SETTINGS, imagenet_input
+    from kcnn.pretrained import IMAGENET
+    from kcnn.recipe import Recipe
+
+    if changes["pretrained"] != IMAGENET:
+        changes["pretrained"] = str(Path(changes["pretrained"]).expanduser().absolute())
+    options = [*plan.model_options, *(key.removeprefix("model_options.") for key in changes)]
+    size = changes.get("image_size", plan.image_size)
+    for key, value in imagenet_input(changes.get("model", plan.model), size, options).items():
+        changes.setdefault(key, value)
+    if chosen:
+        return found, plan
+    start = {"model": plan.model, "dataset": plan.dataset, "model_options": plan.model_options}
+    return "fine-tuning", Recipe.of({**start, **SETTINGS})
