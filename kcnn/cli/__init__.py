@@ -7,8 +7,10 @@ from typing import Any
 import click
 
 import kcnn
+from kcnn.cli.compare import compare
 from kcnn.cli.data import data
 from kcnn.cli.datasets import datasets
+from kcnn.cli.doctor import doctor
 from kcnn.cli.evaluate import evaluate
 from kcnn.cli.export import export
 from kcnn.cli.lr_find import lr_find
@@ -33,7 +35,10 @@ class OneLineErrors(click.Group):
             code, message = 1, _file_error(error)
         except NotImplementedError as error:  # what Keras' smaller backends raise for a layer or job that they lack
             reason = (str(error).strip().splitlines() or ["a part of this model"])[0].rstrip(".")
-            code, message = 1, f"The backend {os.environ['KERAS_BACKEND']} lacks what this needs ({reason}). Try another."
+            code, message = (
+                1,
+                f"The backend {os.environ['KERAS_BACKEND']} lacks what this needs ({reason}). Try another.",
+            )
         click.echo(f"Error: {message}", err=True)
         ctx.exit(code)
 
@@ -56,5 +61,9 @@ def main() -> None:
     """
 
 
-for command in (train, evaluate, predict, export, models, datasets, data, recipes, plot, schedule, lr_find):
+COMMANDS = (
+    *(train, evaluate, predict, export, compare),
+    *(models, datasets, data, recipes, plot, schedule, lr_find, doctor),
+)
+for command in COMMANDS:
     main.add_command(command)

@@ -1,0 +1,178 @@
+"""One backend's part of a comparison, in its own process: `python -m kcnn.compare.worker FOLDER BACKEND`.
+
+The first steps are taken twice: once step by step without dropout, whose draws differ between backends, to see
+whether the backends compute the same; then the training proper runs as `kcnn train` would run it.
+"""
+
+import shutil
+import sys
+import time
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kcnn.errors import KcnnError
+from kcnn.recipe import Recipe, read_recipe
+from kcnn.rundir import RunDir, manifest, write_json
+
+START, REPORT, LOGITS = "start.keras", "compare.json", "logits.npy"
+STEPS = 20  # of the step-by-step part
+IMAGES = 256  # test images whose logits are compared
+
+
+def work(recipe: Recipe, run: RunDir, start: Path) -> dict[str, Any]:
+    """Train in `run` from the weights of `start`, which is made if it is not there; the numbers of this backend."""
+    from kcnn.backend import device_name
+    from kcnn.train import train
+
+    if not start.exists():
+        _write_start(recipe, start)
+    first = _first_steps(recipe, run, start)
+    write_json(run.manifest, manifest(recipe.seed, device_name()))
+    shutil.copy(start, run.last)
+    result = train(recipe, run, resume=True)
+    return {
+        "images_per_second": result["images_per_second"],
+        "compile_seconds": first["seconds"][0],
+        "peak_memory_mb": round(_peak_memory() / 2**20),
+        "test_accuracy": result["test"]["accuracy"],
+        "losses": _epoch_losses(run),
+        "step_losses": first["losses"],
+        "batches": first["batches"],
+    }
+
+
+def _write_start(recipe: Recipe, path: Path) -> None:
+    """A run before its first step, in the form of `last.keras`: every backend resumes from this file."""
+    from keras.utils import set_random_seed
+
+    from kcnn.checkpoint import save_model
+    from kcnn.construct import compile_model, load_parts, new_model
+
+    set_random_seed(recipe.seed)
+    dataset = load_parts(recipe)[0]
+    model = new_model(recipe, dataset)
+    compile_model(model, recipe)
+    save_model(model, path, {"class_names": dataset.class_names, "epoch": 0, "history": []}, model.optimizer)
+
+
+def _first_steps(recipe: Recipe, run: RunDir, start: Path) -> dict[str, Any]:
+    """Write the logits of the start; the losses and seconds of the first steps, and a checksum of their batches."""
+    from kcnn.accelerate import accelerate
+    from kcnn.checkpoint import load_model
+    from kcnn.construct import compile_model, load_parts, training_batches
+    from kcnn.evaluate import predict_logits
+    from kcnn.stages import plan_stages
+
+    dataset, part, _ = load_parts(recipe)
+    model, _ = load_model(start)
+    np.save(run.path / LOGITS, predict_logits(model, dataset.test.images[:IMAGES]))
+    without_dropout(model)
+    compile_model(model, recipe)
+    accelerate(model)
+    stage = plan_stages(recipe)[0]
+    batches = training_batches(recipe, stage, part, len(dataset.class_names), 0)
+    rate = _learning_rate(recipe, run, stage, batches, model)
+    losses, seconds, checksum = [], [], 0
+    for index in range(min(STEPS + 1, batches.num_batches)):
+        batch = batches[index]
+        rate.on_train_batch_begin(index)
+        checksum = _checksum(batch, checksum)
+        begun = time.perf_counter()
+        losses.append(step(model, *batch))
+        seconds.append(round(time.perf_counter() - begun, 4))
+    return {"losses": losses, "seconds": seconds, "batches": checksum}
+
+
+def step(model: Any, images: Any, targets: Any) -> float:
+    """One training step of a compiled model; the loss of this batch alone, before the weights change."""
+    model.reset_metrics()
+    return float(model.train_on_batch(images, targets, return_dict=True)["loss"])
+
+
+def without_dropout(model: Any) -> None:
+    """Set every dropout rate to 0."""
+    import keras
+
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0
+
+
+def _learning_rate(recipe: Recipe, run: RunDir, stage: Any, batches: Any, model: Any) -> Any:
+    """The run's own learning-rate callback, ready for the first epoch."""
+    from kcnn.construct import training_callbacks
+    from kcnn.history import History
+
+    callback = training_callbacks(recipe, stage, batches, run, History(), [])[0]
+    callback.set_model(model)
+    callback.set_params({"steps": batches.steps_per_epoch})
+    callback.on_epoch_begin(0)
+    return callback
+
+
+def _checksum(batch: Any, checksum: int) -> int:
+    from keras import ops
+
+    for part in batch:
+        checksum = zlib.crc32(np.ascontiguousarray(ops.convert_to_numpy(part)).tobytes(), checksum)
+    return checksum
+
+
+def _epoch_losses(run: RunDir) -> list[float]:
+    from kcnn.history import History
+
+    return [row["loss"] for row in History.from_csv(run.log.read_text()).rows]
+
+
+def _peak_memory() -> int:
+    """Bytes: of the graphics card where there is one, else of this process with its libraries and images."""
+    import keras
+
+    backend = keras.backend.backend()
+    if backend == "torch":
+        import torch
+
+        if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+            return int(torch.cuda.max_memory_allocated())
+    elif backend == "jax":
+        import jax
+
+        if found := (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use"):
+            return int(found)
+    elif backend == "tensorflow":
+        import tensorflow as tf
+
+        if tf.config.get_visible_devices("GPU"):
+            return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
+    return _peak_resident()
+
+
+def _peak_resident() -> int:
+    """Bytes. Linux' own figure: `ru_maxrss` of a child begins at what its parent had."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+    except (OSError, IndexError):
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def main(folder: str, backend: str) -> None:
+    """Read FOLDER/BACKEND/recipe.toml, do the work, and leave the numbers in FOLDER/BACKEND/compare.json."""
+    from kcnn.backend import select
+
+    run = RunDir(Path(folder) / backend)
+    recipe = read_recipe(run.recipe)
+    select(recipe.backend, recipe.device, recipe.precision)
+    write_json(run.path / REPORT, work(recipe, run, Path(folder) / START))
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except KcnnError as error:
+        sys.exit(f"Error: {error}")
