@@ -144,7 +144,8 @@ def _torch_device() -> str:
 def _jax_device() -> str:
     import jax
 
-    return str((jax.config.jax_default_device or jax.devices()[0]).device_kind)
+    config: Any = jax.config
+    return str((config.jax_default_device or jax.devices()[0]).device_kind)
 
 
 def _tensorflow_device() -> str:

@@ -20,9 +20,16 @@ def run_module(module: str, arguments: list[str], backend: str, relay: Callable[
         "" if it ended well, else the reason in one line: the last that it said.
     """
     command = [sys.executable, "-m", module, *arguments]
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     lines = [""]
-    with subprocess.Popen(command, env=environment(backend), text=True, errors="replace", **pipes) as child:
+    child = subprocess.Popen(
+        command,
+        env=environment(backend),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+    )
+    with child:
         for line in child.stderr or ():
             lines += [line.strip()] if line.strip() else []
             if relay:
