@@ -59,15 +59,15 @@ def padder(layer: Any, kernel: Pair, node: Node, mode: str = "constant") -> Call
     return pad
 
 
-def _convolve(
-    node: Node, weights: Weights, kernel: Callable[[], Tensor], bias: Any, groups: int, size: Pair
-) -> Run:
+def _convolve(node: Node, weights: Weights, kernel: Callable[[], Tensor], bias: Any, groups: int, size: Pair) -> Run:
     layer, dtype = node.op, dtype_of(node.op)
     strides, dilation, pad = tuple(layer.strides), tuple(layer.dilation_rate), padder(layer, size, node)
 
     def run(x: Tensor) -> Tensor:
         x, padding = pad(x)
-        return F.conv2d(x, kernel().to(dtype), None if bias is None else bias.to(dtype), strides, padding, dilation, groups)
+        return F.conv2d(
+            x, kernel().to(dtype), None if bias is None else bias.to(dtype), strides, padding, dilation, groups
+        )
 
     return run
 
@@ -107,7 +107,12 @@ def dense(node: Node, weights: Weights) -> Run:
 
 def batch_normalization(node: Node, weights: Weights) -> Run:
     layer, dtype = node.op, dtype_of(node.op)
-    if layer.axis not in (-1, len(node.shape) - 1) or layer.renorm or layer.synchronized or len(node.shape) not in (2, 4):
+    if (
+        layer.axis not in (-1, len(node.shape) - 1)
+        or layer.renorm
+        or layer.synchronized
+        or len(node.shape) not in (2, 4)
+    ):
         raise Unsupported(f"{node.name} with axis={layer.axis}, renorm or synchronized")
     gamma, beta = weights.optional(layer.gamma), weights.optional(layer.beta)
     mean, variance = weights(layer.moving_mean), weights(layer.moving_variance)
