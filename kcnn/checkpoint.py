@@ -44,15 +44,31 @@ def load_model(path: Path) -> tuple[Any, dict[str, Any]]:
     """
     import keras
 
+    info = read_info(path)
+    try:
+        return keras.saving.load_model(path, compile=False), info
+    except (zipfile.BadZipFile, ValueError, KeyError, TypeError, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def read_info(path: Path) -> dict[str, Any]:
+    """The `info` of a model file alone, without keras.
+
+    Raises:
+        KcnnError: no such file, or not a `.keras` file.
+    """
     if not path.exists():
         raise KcnnError(f"There is no model file {path}.")
     try:
         with zipfile.ZipFile(path) as archive:
-            info = json.loads(archive.read(INFO)) if INFO in archive.namelist() else {}
-        return keras.saving.load_model(path, compile=False), info
-    except (zipfile.BadZipFile, ValueError, KeyError, TypeError, OSError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise KcnnError(f"{path} is not a .keras file that Keras can read ({reason[0][:120]}).") from error
+            return json.loads(archive.read(INFO)) if INFO in archive.namelist() else {}
+    except (zipfile.BadZipFile, ValueError, KeyError, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> KcnnError:
+    reason = str(error).strip().splitlines() or [type(error).__name__]
+    return KcnnError(f"{path} is not a .keras file that Keras can read ({reason[0][:120]}).")
 
 
 def restore_optimizer(optimizer: Any, path: Path) -> None:

@@ -6,12 +6,12 @@ batch norms in inference mode; then everything learns, at a lower rate.
 
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kcnn.errors import KcnnError
-from kcnn.models import MODELS
+from kcnn.models import MODELS, build_model, normalization
 from kcnn.pretrained import Pretrained, load_pretrained
 from kcnn.rundir import RunDir
 from kcnn.weights import fit_classifier, layer_name, load_state_dict, state_dict
@@ -40,6 +40,21 @@ def imagenet_input(model: str, image_size: int = 0, options: Any = ()) -> dict[s
     if MODELS[model].family == "resnet" and "stem" not in options:
         keys["model_options.stem"] = "imagenet"
     return keys
+
+
+def pretrained_model(source: str, name: str, options: Mapping[str, Any]) -> tuple[Any, list[str], int]:
+    """(Keras model, class names, pixels to bring the shorter side of a picture to) of torchvision's weights.
+
+    Args:
+        source, name, options: see `load_pretrained`; a ResNet has the ImageNet stem unless the options say otherwise.
+    """
+    options = {**({"stem": "imagenet"} if MODELS[name].family == "resnet" else {}), **options}
+    found = load_pretrained(source, name, options)
+    names = found.class_names or [str(index) for index in range(found.classes)]
+    shape = (found.image_size, found.image_size, 3)
+    model = build_model(name, shape, len(names), mean=found.mean, std=found.std, **options)
+    load_state_dict(model, fit_classifier(model, found.state))
+    return model, names, found.resize
 
 
 def described(path: Path) -> dict[str, Any]:
@@ -73,11 +88,10 @@ def own_weights(path: Path, model: str) -> Pretrained:
     source, class_names = open_model(path)
     if source.name != model:
         raise KcnnError(f"{path} holds {source.name}, but the model is {model}. Name --model {source.name}, or none.")
-    normalize = next((layer for layer in source.layers if layer.name == "normalize"), None)
-    if normalize is None:
-        raise KcnnError(f"{path} was not written by kcnn: its model has no layer 'normalize'.")
-    std = [1 / (255 * scale) for scale in normalize.scale]
-    mean = [-offset * s for offset, s in zip(normalize.offset, std, strict=True)]
+    try:
+        mean, std = normalization(source)
+    except ValueError as error:
+        raise KcnnError(f"{path} was not written by kcnn: its model has no layer 'normalize'.") from error
     return Pretrained(str(path), state_dict(source), mean, std, class_names=class_names, layers=_kinds(source))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kcnn.checkpoint import load_model
+from kcnn.checkpoint import load_model, read_info
 from kcnn.data.images import EXTENSIONS, read_image
 from kcnn.errors import KcnnError
 from kcnn.evaluate import predict_views, softmax
@@ -25,6 +25,11 @@ def open_model(path: Path) -> tuple[Any, list[str]]:
     model, info = load_model(path if path.is_file() or path.suffix == ".keras" else RunDir.open(path).checkpoint())
     classes = model.output_shape[-1]
     return model, info.get("class_names") or [str(index) for index in range(classes)]
+
+
+def shorter_side(path: Path) -> int:
+    """To how many pixels the model of a `.keras` file wants the shorter side of a picture; 0 if it does not say."""
+    return int(read_info(path).get("resize", 0)) if path.is_file() else 0
 
 
 def find_images(names: Sequence[str]) -> list[Path]:
@@ -47,11 +52,16 @@ def find_images(names: Sequence[str]) -> list[Path]:
 
 
 def predict(
-    model: Any, class_names: Sequence[str], paths: Sequence[Path], top: int = 5, tta: Sequence[str] = ()
+    model: Any,
+    class_names: Sequence[str],
+    paths: Sequence[Path],
+    top: int = 5,
+    tta: Sequence[str] = (),
+    resize: int = 0,
 ) -> Iterator[dict[str, Any]]:
     """Yield `{"path", "top": [{"class", "probability"}, …]}` for each picture, most probable class first.
 
-    `tta` names views that are averaged, see `kcnn.evaluate.predict_views`.
+    `tta` names views that are averaged, see `kcnn.evaluate.predict_views`; for `resize` see `read_image`.
 
     Raises:
         KcnnError: a picture that does not decode, named.
@@ -59,7 +69,7 @@ def predict(
     shape = tuple(model.input_shape[1:])
     for start in range(0, len(paths), BATCH):
         part = paths[start : start + BATCH]
-        images = np.stack([read_image(path, shape) for path in part])
+        images = np.stack([read_image(path, shape, resize) for path in part])
         for path, probabilities in zip(part, softmax(predict_views(model, images, tta)), strict=True):
             best = np.argsort(-probabilities, kind="stable")[:top]
             ranked = [{"class": class_names[index], "probability": float(probabilities[index])} for index in best]

@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,11 @@ class Pretrained:
     resize: int = 0
     class_names: list[str] | None = None
     layers: list[str] | None = None
+
+    @property
+    def classes(self) -> int:
+        """Outputs of torchvision's head; 0 if the state dict has none."""
+        return next((len(self.state[key]) for key in ("fc.bias", "classifier.6.bias") if key in self.state), 0)
 
 
 def torchvision_name(model: str, options: Mapping[str, Any]) -> str:
@@ -83,16 +88,15 @@ def load_pretrained(source: str, model: str, options: Mapping[str, Any]) -> Pret
     state = read_state_dict(fetch(weights) if source == IMAGENET else Path(source).expanduser())
     transforms = weights.transforms()
     names = list(weights.meta["categories"])
-    classes = next((len(v) for k, v in reversed(state.items()) if k in ("fc.bias", "classifier.6.bias")), 0)
-    return Pretrained(
+    found = Pretrained(
         title=str(weights) if source == IMAGENET else source,
         state=state,
         mean=transforms.mean,
         std=transforms.std,
         image_size=transforms.crop_size[0],
         resize=transforms.resize_size[0],
-        class_names=names if classes == len(names) else None,
     )
+    return replace(found, class_names=names) if found.classes == len(names) else found
 
 
 def fetch(weights: Any) -> Path:

@@ -5,21 +5,33 @@ from pathlib import Path
 import click
 
 from kcnn.cli.options import say
+from kcnn.cli.source import check_source, open_source, source_options
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--format", "kind", default="keras", metavar="keras|onnx", help="What to write.", show_default=True)
+@click.argument("run", default="")
+@source_options
+@click.option(
+    "--format", "kind", default="keras", metavar="WORD", help="keras, onnx or torchvision.", show_default=True
+)
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The file to write.")
-def export(run: Path, kind: str, output: Path) -> None:
-    """Write the best model of RUN to one file that takes raw uint8 images, and check it against the model."""
+def export(run: str, model: str, pretrained: str, settings: tuple[str, ...], kind: str, output: Path) -> None:
+    """Write the best model of RUN to one file that takes raw uint8 images, and check it against the model.
+
+    RUN is a run directory or a .keras file; `--model vgg16 --pretrained` converts torchvision's weights instead.
+    Format torchvision is a state dict for torchvision's own network; images come normalised to it.
+    """
     from kcnn.errors import UsageError, unknown
     from kcnn.export import FORMATS, export
-    from kcnn.predict import open_model
 
     if kind not in FORMATS:
         raise UsageError(unknown("format", kind, FORMATS))
-    model, class_names = open_model(run)
-    difference = export(model, class_names, kind, output)
+    network, class_names, resize = open_source(run, model, pretrained, check_source(run, model, pretrained, settings))
+    difference = export(network, class_names, kind, output, resize)
     click.echo(str(output))
     say(f"{output.stat().st_size:,} bytes; largest difference from the model's logits {difference:.1e} (relative)")
+    if kind == "torchvision":
+        from kcnn.models import normalization
+
+        mean, std = ([round(value, 4) for value in numbers] for numbers in normalization(network))
+        say(f"its images: scaled to 0…1, then mean {mean}, std {std}")

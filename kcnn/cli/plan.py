@@ -119,5 +119,5 @@ def _from_pretrained(found: str, plan: Any, chosen: bool, changes: dict[str, Any
         changes.setdefault(key, value)
     if chosen:
         return found, plan
-    start = {"model": plan.model, "dataset": plan.dataset, "model_options": plan.model_options}
-    return "fine-tuning", Recipe.of({**start, **SETTINGS})
+    kept = {"model": plan.model, "dataset": plan.dataset, "model_options": plan.model_options}
+    return "fine-tuning", Recipe.of({**SETTINGS, **kept, "pretrained": changes["pretrained"]})

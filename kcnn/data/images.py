@@ -1,6 +1,7 @@
 """Pictures from files: one way to read them, for training on a folder and for predicting."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -9,11 +10,12 @@ from kcnn.errors import KcnnError
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
-def read_image(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
+def read_image(path: Path, shape: tuple[int, int, int], resize: int = 0) -> np.ndarray:
     """Decode one picture, turn it upright, cut the longer side to the shape's proportions, and resize.
 
     Args:
         shape: (height, width, channels), channels 1 (grey) or 3 (RGB).
+        resize: bring the shorter side to this many pixels, then cut the middle out, as torchvision's weights expect.
 
     Returns:
         uint8 (height, width, channels).
@@ -27,7 +29,10 @@ def read_image(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
     try:
         with Image.open(path) as file:
             picture = ImageOps.exif_transpose(file).convert("L" if channels == 1 else "RGB")
-            picture = ImageOps.fit(picture, (width, height), Image.Resampling.BILINEAR)
+            if resize:
+                picture = _middle(picture, resize, height, width)
+            else:
+                picture = ImageOps.fit(picture, (width, height), Image.Resampling.BILINEAR)
     except FileNotFoundError as error:
         raise KcnnError(f"There is no file {path}.") from error
     except PermissionError:
@@ -35,3 +40,11 @@ def read_image(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise KcnnError(f"{path} does not decode as an image: delete or replace it.") from error
     return np.asarray(picture).reshape(shape)
+
+
+def _middle(picture: Any, resize: int, height: int, width: int) -> Any:
+    """torchvision's Resize(resize) and CenterCrop((height, width)), to the pixel."""
+    short = min(picture.size)
+    columns, rows = (int(resize * side / short) for side in picture.size)
+    left, top = round((columns - width) / 2), round((rows - height) / 2)
+    return picture.resize((columns, rows), 2).crop((left, top, left + width, top + height))  # 2: bilinear

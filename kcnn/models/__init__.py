@@ -86,6 +86,13 @@ def build_model(
     return keras.Model(images, logits, name=name)
 
 
+def normalization(model: Any) -> tuple[list[float], list[float]]:
+    """The `mean` and `std` that a model was built with; a ValueError if it was not built by `build_model`."""
+    layer = model.get_layer("normalize")
+    std = [1 / (255 * scale) for scale in layer.scale]
+    return [-offset * s for offset, s in zip(layer.offset, std, strict=True)], std
+
+
 def check_options(name: str, options: Mapping[str, Any]) -> None:
     """Raise a UsageError unless `name` is in `MODELS` and `options` are the family's, with allowed values."""
     if name not in MODELS:
