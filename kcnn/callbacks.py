@@ -65,7 +65,7 @@ class StopWhenNotFinite(keras.callbacks.Callback):
             self.step, self.model.stop_training = batch, True
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if self.step is None and not self._weights_are_finite():
+        if self.step is None and not (math.isfinite(logs.get("val_loss", 0.0)) and self._weights_are_finite()):
             self.step = self.params["steps"] - 1  # its loss was finite still, but not what it made of the weights
         if self.step is not None:
             raise Diverged(

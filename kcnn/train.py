@@ -11,6 +11,7 @@ from kcnn.checkpoint import load_model, restore_optimizer
 from kcnn.construct import check_augment, compile_model, load_parts, new_model, training_batches, training_callbacks
 from kcnn.data import Dataset, Split
 from kcnn.data.batches import EvaluationBatches
+from kcnn.errors import KcnnError
 from kcnn.evaluate import full_report, predict_logits, score
 from kcnn.finetune import freeze_backbone
 from kcnn.history import History
@@ -38,8 +39,7 @@ def train(recipe: Recipe, run: RunDir, resume: bool = False) -> dict[str, Any]:
     dataset, train_part, validation_part = load_parts(recipe)
     check_augment(recipe, dataset)
     if resume:
-        model, info = load_model(run.last)
-        history = History(info["history"])
+        model, history = _load_last(run)
         write_text(run.log, history.to_csv())  # the run may have been killed between the two files
     else:
         model, history = new_model(recipe, dataset), History()
@@ -56,6 +56,13 @@ def train(recipe: Recipe, run: RunDir, resume: bool = False) -> dict[str, Any]:
     if recipe.tensorboard:
         tensorboard.add_picture(run, "confusion matrix, test images", run.confusion, history.best_epoch)
     return result
+
+
+def _load_last(run: RunDir) -> tuple[Any, History]:
+    model, info = load_model(run.last)
+    if "history" not in info:
+        raise KcnnError(f"{run.last} has no log in it, so it cannot be continued: start a new run with another --run.")
+    return model, History(info["history"])
 
 
 def _prepare(model: Any, recipe: Recipe, frozen: bool) -> None:
