@@ -6,6 +6,7 @@ exponentially instead of linearly.
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,17 +14,24 @@ import numpy as np
 from kcnn.errors import KcnnError
 from kcnn.recipe import Recipe
 
-SMOOTHING = 0.95  # of the running mean of the loss
-BREAKOUT = 3.0  # the test ends when the smoothed loss is this many times its minimum
+MOMENTUM = 0.9  # of the running mean of the loss that ends the test
+BREAKOUT = 3.0  # it ends when that mean is this many times its minimum
 
 
 @dataclass(frozen=True)
 class RangeTest:
-    """What the test saw: one number a step. `smoothed` is the running mean of `losses`, corrected for its start."""
+    """What the test saw, one number a step: the rates, and the batches' losses at them."""
 
     rates: np.ndarray
     losses: np.ndarray
-    smoothed: np.ndarray
+
+    @cached_property
+    def smoothed(self) -> np.ndarray:
+        """The losses' mean under a Gaussian window; unlike a running mean it does not lag behind the rate."""
+        steps = np.arange(len(self.losses))
+        width = max(1.0, 0.03 * len(steps))
+        window = np.exp(-0.5 * ((steps[:, None] - steps) / width) ** 2)
+        return window @ self.losses / window.sum(1)
 
     @property
     def minimum(self) -> float:
@@ -34,13 +42,16 @@ class RangeTest:
     def steepest(self) -> float:
         """The rate at which the smoothed loss falls fastest, by the logarithm of the rate, before its minimum.
 
+        The first tenth of the steps does not count: there the optimizer has hardly begun.
+
         Raises:
             KcnnError: the loss never fell.
         """
-        end = int(self.smoothed.argmin()) + 1
-        if end < 3:
+        first, end = len(self.rates) // 10, int(self.smoothed.argmin()) + 1
+        if end - first < 3:
             raise KcnnError("The loss never fell: lower --low, or look for damaged labels.")
-        return float(self.rates[np.gradient(self.smoothed[:end], np.log(self.rates[:end])).argmin()])
+        slopes = np.gradient(self.smoothed[:end], np.log(self.rates[:end]))
+        return float(self.rates[first + slopes[first:].argmin()])
 
     @property
     def suggestion(self) -> float:
@@ -79,19 +90,18 @@ def sweep(model: Any, batches: Any, rates: np.ndarray) -> RangeTest:
         model: compiled; batches: (images, targets) by index.
     """
     losses: list[float] = []
-    smoothed: list[float] = []
-    running = 0.0
+    running = lowest = math.inf
     for step, rate in enumerate(rates):
         model.optimizer.learning_rate = rate
         model.reset_metrics()  # else Keras returns the mean over all steps so far
         loss = float(model.train_on_batch(*batches[step], return_dict=True)["loss"])
         if not math.isfinite(loss):
             break
-        running = SMOOTHING * running + (1 - SMOOTHING) * loss
         losses.append(loss)
-        smoothed.append(running / (1 - SMOOTHING ** (step + 1)))
-        if smoothed[-1] > BREAKOUT * min(smoothed):
+        running = MOMENTUM * running + (1 - MOMENTUM) * loss if step else loss
+        lowest = min(lowest, running)
+        if running > BREAKOUT * lowest:
             break
     if not losses:
         raise KcnnError("The loss is not finite at the first step: lower --low.")
-    return RangeTest(rates[: len(losses)], np.asarray(losses), np.asarray(smoothed))
+    return RangeTest(rates[: len(losses)], np.asarray(losses))
