@@ -57,6 +57,9 @@ def select(
         raise UsageError(f"keras already runs on another backend in this process; set KERAS_BACKEND={backend} first.")
     os.environ.update({"KERAS_BACKEND": backend, OURS: "1"})
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow tells its processor's features at every start
+    if backend == "tensorflow":
+        # torchvision, which reads some data sets, imports Triton if it can; its LLVM and TensorFlow's abort together.
+        sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
     package = _load(backend, PACKAGES[backend])
     _select_device(backend, package, device)
     if backend == "openvino":
