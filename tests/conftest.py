@@ -14,6 +14,7 @@ from click.testing import CliRunner
 os.environ["KERAS_HOME"] = tempfile.mkdtemp(prefix="keras-home-")
 os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same numbers on every machine
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the networks of these tests are too small to share
 FULL_DATA = os.environ.pop("KCNN_DATA_DIR", "")
 
 
