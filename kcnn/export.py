@@ -30,8 +30,12 @@ def _write_onnx(model: Any, path: Path, info: dict[str, Any]) -> None:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         if importlib.util.find_spec(package) is None:
             raise KcnnError(f"Export to ONNX needs the package {package}. Run: pip install 'kcnn[onnx]'")
+    import keras
+
+    (images,) = model.inputs
+    signature = [keras.InputSpec(shape=images.shape, dtype=images.dtype, name=images.name)]
     with atomic(path) as temporary:
-        model.export(temporary, format="onnx", verbose=False)
+        model.export(temporary, format="onnx", verbose=False, input_signature=signature)
         _name_classes(temporary, info["class_names"])
 
 
