@@ -1,6 +1,7 @@
 """Write a trained model for use elsewhere, open the file again, and compare its logits with the model's."""
 
 import importlib.util
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ def _write_onnx(model: Any, path: Path, info: dict[str, Any]) -> None:
 
     (images,) = model.inputs
     signature = [keras.InputSpec(shape=images.shape, dtype=images.dtype, name=images.name)]
-    with atomic(path) as temporary:
+    with atomic(path) as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer's remarks on Keras' own code; the file is checked afterwards
         model.export(temporary, format="onnx", verbose=False, input_signature=signature)
         _name_classes(temporary, info["class_names"])
 
