@@ -6,6 +6,7 @@ the order of a sum nor a fused multiply-add can change a pixel, and torch, jax a
 
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -20,40 +21,51 @@ def sample(images: Any, matrices: np.ndarray) -> Any:
     Whole-numbered matrices move pixels unchanged; others blend the four nearest, with weights in 1/256.
     """
     batch, height, width, channels = images.shape
-    y, x = (_places(matrices[:, axis], (height, width), axis) for axis in (0, 1))
+    # Shifts, flips and scale have rows of rows and columns of columns: thin arrays, quicker done on the host.
+    array = ops if matrices[:, 0, 1].any() or matrices[:, 1, 0].any() else np
+    y, x = (_places(array, matrices[:, axis], (height, width), axis) for axis in (0, 1))
     # A black frame, with places clipped to it, makes everything outside black and needs no mask.
     framed = ops.reshape(ops.pad(images, ((0, 0), (1, 2), (1, 2), (0, 0))), (-1, channels))
     line = width + 3
     corner = np.arange(batch, dtype=np.int32)[:, None, None] * ((height + 3) * line) + line + 1
-    first = ops.right_shift(y, FRACTION_BITS) * line + ops.convert_to_tensor(corner)
-    first = ops.reshape(first + ops.right_shift(x, FRACTION_BITS), (-1,))
+    lines = array.add(array.right_shift(y, FRACTION_BITS) * line, corner)
+    first = ops.reshape(ops.add(lines, array.right_shift(x, FRACTION_BITS)), (-1,))
     if not (matrices % (1 << FRACTION_BITS)).any():
-        return ops.reshape(ops.take(framed, first, axis=0), images.shape)
-    down, right = (_fraction(places, images.shape) for places in (y, x))
+        return ops.reshape(_take(framed, first), images.shape)
+    down, right = (_fraction(array, places, images.shape) for places in (y, x))
     above, below = (_across(framed, first + step, right) for step in (0, line))
     return ops.reshape(_bytes(above + (below - above) * down), images.shape)
 
 
-def _places(matrix: np.ndarray, size: tuple[int, int], axis: int) -> Any:
-    """Old places on one axis: int32, broadcasting against (batch, height, width), clipped to one pixel outside."""
+def _places(array: Any, matrix: np.ndarray, size: tuple[int, int], axis: int) -> Any:
+    """Old places on one axis: int32, broadcasting against (batch, height, width), clipped to one pixel outside.
+
+    `array` is `keras.ops` or NumPy, whose functions have the same names.
+    """
     rows, columns = np.arange(size[0], dtype=np.int32)[:, None], np.arange(size[1], dtype=np.int32)
     by_row, by_column, offset = matrix.T[:, :, None, None]
-    # Shifts and flips have rows of rows and columns of columns, which leaves thin arrays.
-    places = ops.convert_to_tensor(by_row * rows + offset if by_row.any() else offset)
+    places = by_row * rows + offset if by_row.any() else offset
     if by_column.any():
-        places = places + ops.convert_to_tensor(by_column * columns)
-    return ops.clip(places, -(1 << FRACTION_BITS), size[axis] << FRACTION_BITS)
+        places = array.add(places, by_column * columns)
+    return array.clip(places, -(1 << FRACTION_BITS), size[axis] << FRACTION_BITS)
 
 
-def _fraction(places: Any, shape: Any) -> Any:
+def _fraction(array: Any, places: Any, shape: Any) -> Any:
     """How far places lie past their pixel, 0…255/256: float32 (pixels × channels,)."""
-    part = ops.bitwise_and(ops.right_shift(places, FRACTION_BITS - 8), 255)
+    part = array.bitwise_and(array.right_shift(places, FRACTION_BITS - 8), 255)
     return ops.reshape(ops.broadcast_to((_float(part) / 256)[..., None], shape), (-1,))
+
+
+def _take(pixels: Any, places: Any) -> Any:
+    """Rows of `pixels` (n, channels) at int32 places. On torch `ops.take` also looks for negative ones, for as long."""
+    if keras.backend.backend() == "torch":
+        return pixels.index_select(0, places)
+    return ops.take(pixels, places, axis=0)
 
 
 def _across(framed: Any, start: Any, right: Any) -> Any:
     """The blend of the pixels at `start` and their right neighbours, float32 (pixels × channels,)."""
-    here, beyond = (_float(ops.reshape(ops.take(framed, start + step, axis=0), (-1,))) for step in (0, 1))
+    here, beyond = (_float(ops.reshape(_take(framed, start + step), (-1,))) for step in (0, 1))
     return here + (beyond - here) * right
 
 
