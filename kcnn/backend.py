@@ -45,6 +45,7 @@ def select(
         UsageError: an unknown name, another one in KERAS_BACKEND, or keras is already imported with another backend.
         KcnnError: the backend is not installed or does not work, or there is no such device.
     """
+    check_device(device)
     named = named_by_environment()
     if backend and named and backend != named:
         raise UsageError(
@@ -66,6 +67,18 @@ def select(
         # Its default is bfloat16 where the processor has it, and 1 image in 400 then changes its class.
         package.compile_model = partial(package.compile_model, config={"INFERENCE_PRECISION_HINT": "f32"})
     _load(backend, "keras").config.set_dtype_policy(precision)
+
+
+def check_device(device: str) -> str:
+    """The device, if it is one of those that `select` takes; they need not be there.
+
+    Raises:
+        UsageError: it is not.
+    """
+    kind, colon, index = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (colon and (kind != "cuda" or not index.isdigit())):
+        raise UsageError(f"unknown device {device!r}. Allowed: auto, cpu, cuda, cuda:N.")
+    return device
 
 
 def installed(backend: str) -> bool:

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from kcnn.backend import BACKENDS, PRECISIONS
+from kcnn.backend import BACKENDS, PRECISIONS, check_device
 from kcnn.data import DATASETS
 from kcnn.data.augment import check_magnitudes
 from kcnn.errors import KcnnError, UsageError, unknown
@@ -141,13 +141,6 @@ def _check_milestones(value: list[Any]) -> list[int]:
     return value
 
 
-def _check_device(value: str) -> str:
-    kind, colon, index = value.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (colon and (kind != "cuda" or not index.isdigit())):
-        raise UsageError(f"unknown device {value!r}. Allowed: auto, cpu, cuda, cuda:N.")
-    return value
-
-
 def _check_stages(value: list[Any]) -> list[list[float]]:
     for stage in value:
         numbers = isinstance(stage, list) and all(isinstance(v, (int, float)) and v > 0 for v in stage)
@@ -168,7 +161,7 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "augment": check_magnitudes,
     "classes": _check_classes,
     "milestones": _check_milestones,
-    "device": _check_device,
+    "device": check_device,
     "stages": _check_stages,
 }
 
