@@ -55,7 +55,10 @@ class RangeTest:
 
     @property
     def suggestion(self) -> float:
-        """A tenth of the minimum's rate, to two digits: at the minimum itself the loss is about to break out."""
+        """A tenth of the minimum's rate, to two digits, for training at a constant rate.
+
+        At the minimum itself the loss is about to rise; it is the highest peak for a schedule that passes it quickly.
+        """
         return float(f"{self.minimum / 10:.2g}")
 
 

@@ -39,7 +39,8 @@ def lr_find(low: float, high: float, steps: int, output: Path | None, as_json: b
 
 
 def _print(found: dict[str, float], path: Path) -> None:
+    peak = found["minimum"]
     click.echo(f"learning rate {found['suggestion']:.2g}")
-    say(f"the loss is lowest at {found['minimum']:.2g} and falls fastest at {found['steepest']:.2g}")
-    say("A tenth of the lowest point's rate leaves room before the loss breaks out; a schedule with a warm-up can")
-    say(f"go up to about a third of it. Picture: {path}")
+    say(f"the loss is lowest at {peak:.2g} and falls fastest at {found['steepest']:.2g}")
+    say(f"A constant rate: a tenth of the lowest point's. The peak of one_cycle or after a warm-up: up to {peak:.2g}.")
+    say(f"drawn to {path}")

@@ -1,10 +1,12 @@
 """`kcnn predict`."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
 
-from kcnn.cli.options import as_json, backend, device, print_json, print_table, tta
+from kcnn.cli.options import as_json, backend, data_dir, device, new_file, print_json, print_table, tta, write_csv
 from kcnn.cli.source import check_source, is_weights_file, open_source, source_options
 from kcnn.errors import UsageError
 
@@ -12,8 +14,11 @@ from kcnn.errors import UsageError
 @click.command()
 @click.argument("names", nargs=-1, metavar="[RUN] PATH...")
 @source_options
+@click.option("--dataset", default="", metavar="NAME", help="Classify the test images of a data set instead of PATHs.")
 @click.option("--top", default=3, type=click.IntRange(min=1), help="Classes to show a picture.", show_default=True)
+@click.option("--csv", "table", type=click.Path(path_type=Path), metavar="FILE", help="Write a row an image there.")
 @tta
+@data_dir
 @backend
 @device
 @as_json
@@ -22,40 +27,96 @@ def predict(
     model: str,
     pretrained: str,
     settings: tuple[str, ...],
+    dataset: str,
     top: int,
+    table: Path | None,
     tta: tuple[str, ...],
+    data_dir: str,
     backend: str,
     device: str,
     as_json: bool,
 ) -> None:
-    """Classify pictures with RUN, a run directory or a .keras file, or with a network that knows ImageNet.
+    """Classify images with RUN, or with a network that knows ImageNet.
 
+    RUN is a run directory, a .keras file, or an .onnx file that kcnn exported.
     `kcnn predict --model resnet18 --pretrained photo.jpg` needs no training.
 
-    PATHs are files, folders or patterns such as 'photos/*.jpg'. Pictures of any size are cut and resized to the
-    model's input.
+    PATHs are pictures, folders, patterns such as 'photos/*.jpg', and .npy or .npz files with uint8 images
+    (n, height, width, channels). Pictures of any size are cut and resized to the model's input.
     """
-    from kcnn.backend import INFERENCE, select
-    from kcnn.predict import find_images, predict
-
     if not is_weights_file(pretrained):  # `--pretrained photo.jpg`: the picture is not its value
         names, pretrained = (pretrained, *names), "imagenet"
-    run, pictures = ("", names) if model or not names else (names[0], names[1:])
+    run, paths = ("", names) if model or not names else (names[0], names[1:])
     source = check_source(run, model, pretrained, settings)
-    if not pictures:
-        raise UsageError("Name pictures, folders or patterns to classify.")
-    paths = find_images(pictures)
+    images = _find(paths, dataset)
+    if table is not None:
+        new_file(table)
+    network, class_names, resize = _open(run, model, pretrained, source, backend, device)
+    from kcnn.predict import predict
+
+    rows = list(predict(network, class_names, _batches(images, dataset, data_dir, network, resize), top, tta))
+    if table is not None:
+        write_csv(table, [_flat(row) for row in rows])
+    if as_json:
+        print_json(rows)
+    elif table is not None:
+        click.echo(table)
+    else:
+        print_table([(row["path"], _ranking(row["top"])) for row in rows], ("picture", "classes"))
+
+
+def _find(paths: tuple[str, ...], dataset: str) -> list[Path]:
+    """What is wrong with the names of the images is told before keras is imported."""
+    from kcnn.data import DATASETS
+    from kcnn.errors import unknown
+    from kcnn.predict import find_images
+
+    if bool(paths) == bool(dataset):
+        raise UsageError("Name pictures, folders, patterns or arrays to classify, or else a data set with --dataset.")
+    if dataset and dataset not in DATASETS:
+        raise UsageError(unknown("data set", dataset, DATASETS))
+    return find_images(paths)
+
+
+def _open(
+    run: str, model: str, pretrained: str, source: dict[str, Any], backend: str, device: str
+) -> tuple[Any, list[str], int]:
+    """(model, class names, pixels to bring the shorter side of a picture to, or 0)."""
+    if run.lower().endswith(".onnx"):
+        from kcnn.onnx_model import OnnxModel
+
+        network = OnnxModel(Path(run))
+        return network, network.class_names, 0
+    from kcnn.backend import INFERENCE, select
+
     select(backend, device, allowed=INFERENCE)
     from kcnn.accelerate import accelerate
 
     network, class_names, resize = open_source(run, model, pretrained, source)
     accelerate(network)
-    rows = predict(network, class_names, paths, top, tta, resize)
-    if as_json:
-        print_json(list(rows))
-    else:
-        print_table([(row["path"], _ranking(row["top"])) for row in rows], ("picture", "classes"))
+    return network, class_names, resize
+
+
+def _batches(paths: list[Path], dataset: str, data_dir: str, network: Any, resize: int) -> Iterator[Any]:
+    from kcnn.data import load_dataset
+    from kcnn.predict import count_images, dataset_batches, read_batches
+    from kcnn.throughput import counting
+
+    shape = tuple(network.input_shape[1:])
+    if not dataset:
+        return counting(read_batches(paths, shape, resize), count_images(paths))
+    found = load_dataset(dataset, data_dir, shape[0])
+    return counting(dataset_batches(dataset, found.test, found.class_names, shape), len(found.test))
 
 
 def _ranking(top: list[dict[str, Any]]) -> str:
     return ", ".join(f"{best['class']} {best['probability']:.1%}" for best in top)
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """A row for a table: path, true where it is known, class, probability, class_2, probability_2, …"""
+    flat = {key: value for key, value in row.items() if key != "top"}
+    for rank, best in enumerate(row["top"], start=1):
+        end = "" if rank == 1 else f"_{rank}"
+        flat |= {f"class{end}": best["class"], f"probability{end}": f"{best['probability']:.6f}"}
+    return flat

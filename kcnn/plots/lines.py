@@ -104,5 +104,5 @@ def range_test(
     ax.set(xscale="log", xlabel="learning rate", ylabel="loss", xlim=(rates[0], rates[-1]))
     ax.set_ylim(max(0, low - 0.3 * (high - low)), high + 0.5 * (high - low) + 1e-3)
     plain([ax])
-    ax.legend(frameon=False, loc="lower left")
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
     write(figure, path)
