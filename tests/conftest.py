@@ -6,16 +6,17 @@ import os
 import pickle
 import socket
 import tempfile
+from importlib import import_module
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 os.environ["KERAS_HOME"] = tempfile.mkdtemp(prefix="keras-home-")
-os.environ.setdefault("KERAS_BACKEND", "torch")
-os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same numbers on every machine
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the same numbers on every machine
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the networks of these tests are too small to share
 FULL_DATA = os.environ.pop("KCNN_DATA_DIR", "")
+import_module("kcnn")  # names torch as the backend before a test imports keras
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import one_line_error
 
+from kcnn.backend import device_name
 from kcnn.checkpoint import load_model
 from kcnn.errors import Diverged
 from kcnn.history import COLUMNS, History
@@ -81,7 +82,7 @@ def test_result_has_the_promised_keys(trained):
     ]
     assert list(found["test"]) == list(found["validation"]) == ["accuracy", "top5", "loss"]
     assert (found["parameters"], found["epochs"], found["backend"]) == (61_706, 2, keras.backend.backend())
-    assert found["device"] == "cpu"
+    assert found["device"] == device_name()
 
 
 def test_result_agrees_with_the_log(trained):
