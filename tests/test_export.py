@@ -1,5 +1,6 @@
 """Exported files agree with the model, take batches of any size, and are never written over."""
 
+import importlib.util
 import json
 import warnings
 
@@ -112,3 +113,19 @@ def test_onnx_without_its_packages(trained, cli, tmp_path, monkeypatch):
     )
     outcome = cli("export", trained[0], "--format", "onnx", "-o", tmp_path / "a.onnx")
     one_line_error(outcome, 1, "onnxscript", "pip install 'kcnn[onnx]'")
+
+
+@pytest.mark.parametrize(("kind", "name"), [("torch", "a.pt2"), ("openvino", "a.xml"), ("tensorflow", "a")])
+def test_other_formats_are_opened_and_compared(kind, name, trained, cli, tmp_path):
+    """The command itself runs the file on batches of 1 and 5 and compares the logits."""
+    package = {"torch": "torch", "openvino": "openvino", "tensorflow": "tensorflow"}[kind]
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    outcome = cli("export", trained[0], "--format", kind, "-o", tmp_path / name)
+    assert outcome.exit_code == 0, outcome.output
+    assert (tmp_path / name).exists()
+    assert "largest difference" in outcome.stderr
+
+
+def test_a_name_that_the_format_cannot_have(trained, cli, tmp_path):
+    one_line_error(cli("export", trained[0], "--format", "torch", "-o", tmp_path / "a.onnx"), 2, ".pt2")

@@ -1,0 +1,45 @@
+"""Format onnx: one file for onnxruntime and whatever else reads ONNX."""
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kcnn.rundir import atomic
+
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+
+
+def write(model: Any, path: Path, info: dict[str, Any]) -> None:
+    """Write the model, its batch size free, its class names in the metadata."""
+    with atomic(path) as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer's remarks on Keras' own code; the file is checked afterwards
+        model.export(temporary, format="onnx", verbose=False, input_signature=signature(model))
+        _name_classes(temporary, info["class_names"])
+
+
+def signature(model: Any) -> list[Any]:
+    """The model's input with a free batch size, told to Keras, which else asks for a first call of the model."""
+    import keras
+
+    (images,) = model.inputs
+    return [keras.InputSpec(shape=images.shape, dtype=images.dtype, name=images.name)]
+
+
+def _name_classes(path: Path, class_names: list[str]) -> None:
+    """Keep the class names in the file's metadata."""
+    import onnx
+
+    graph = onnx.load(path)
+    graph.metadata_props.add(key="class_names", value=json.dumps(class_names))
+    onnx.save(graph, path)
+
+
+def run(model: Any, path: Path, images: np.ndarray) -> np.ndarray:
+    """The file's logits for uint8 images (batch, height, width, channels)."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {session.get_inputs()[0].name: images})[0])

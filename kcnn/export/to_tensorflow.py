@@ -1,0 +1,56 @@
+"""Format tensorflow: a SavedModel folder, for TensorFlow Serving and the like.
+
+Keras writes it on its TensorFlow backend only, so it is written and run by processes of their own:
+`python -m kcnn.export.to_tensorflow`.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kcnn.checkpoint import load_model, save_model
+from kcnn.children import run_module
+from kcnn.errors import KcnnError
+
+PACKAGES = ("tensorflow",)
+
+
+def write(model: Any, path: Path, info: dict[str, Any]) -> None:
+    """Write the model, its batch size free."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "model.keras"
+        save_model(model, source, info)
+        _in_child("convert", source, path.absolute())
+
+
+def run(model: Any, path: Path, images: np.ndarray) -> np.ndarray:
+    """The folder's logits for uint8 images (batch, height, width, channels), from TensorFlow alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        given, found = Path(folder) / "images.npy", Path(folder) / "logits.npy"
+        np.save(given, images)
+        _in_child("run", path.absolute(), given, found)
+        return np.load(found)
+
+
+def _in_child(*arguments: str | Path) -> None:
+    if reason := run_module("kcnn.export.to_tensorflow", [str(argument) for argument in arguments], "tensorflow"):
+        raise KcnnError(f"The process on TensorFlow failed: {reason}")
+
+
+def _convert(source: str, target: str) -> None:
+    model, _ = load_model(Path(source))
+    model.export(target, format="tf_saved_model", verbose=False)
+
+
+def _run(saved_model: str, given: str, found: str) -> None:
+    import tensorflow
+
+    network = tensorflow.saved_model.load(saved_model)
+    np.save(found, network.serve([tensorflow.constant(np.load(given))]).numpy())
+
+
+if __name__ == "__main__":
+    {"convert": _convert, "run": _run}[sys.argv[1]](*sys.argv[2:])
