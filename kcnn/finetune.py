@@ -58,7 +58,7 @@ def pretrained_model(source: str, name: str, options: Mapping[str, Any]) -> tupl
 
 
 def described(path: Path) -> dict[str, Any]:
-    """The recipe keys `model` and, for a run directory, `model_options` of kcnn's own weights; keras is not needed.
+    """The recipe keys of kcnn's own weights: `model`, of a run also `model_options` and `dataset`; keras is not needed.
 
     Raises:
         KcnnError: neither a run with a checkpoint nor a `.keras` file.
@@ -67,7 +67,7 @@ def described(path: Path) -> dict[str, Any]:
 
     if path.is_dir():
         recipe = read_recipe(RunDir.open(path).recipe)
-        return {"model": recipe.model, "model_options": recipe.model_options}
+        return {key: getattr(recipe, key) for key in ("model", "model_options", "dataset")}
     if not path.exists():
         raise KcnnError(f"There is no run directory or .keras file {path}.")
     try:

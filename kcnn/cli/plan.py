@@ -75,7 +75,7 @@ def plan_recipe(
         changes["augment"] = parse_augment(augment)
     changes |= parse_settings(settings)
     if changes.get("weights"):
-        model = _from_weights(model, bool(recipe), changes)
+        model, dataset = _from_weights(model, dataset, bool(recipe), changes)
     found, plan = find_recipe(recipe, model, dataset)
     if changes.get("pretrained"):
         found, plan = _from_pretrained(found, plan, bool(recipe), changes)
@@ -88,10 +88,10 @@ def plan_recipe(
     return found, plan.replace(**changes)
 
 
-def _from_weights(model: str, chosen: bool, changes: dict[str, Any]) -> str:
-    """The model of a start from kcnn's own weights: theirs, with their options, where the command line names none.
+def _from_weights(model: str, dataset: str, chosen: bool, changes: dict[str, Any]) -> tuple[str, str]:
+    """The model and data set of a start from kcnn's own weights: theirs, where the command line names none.
 
-    `chosen`: a recipe is named, whose model it is.
+    `chosen`: a recipe is named, which has both.
     """
     from kcnn.finetune import described
 
@@ -99,10 +99,10 @@ def _from_weights(model: str, chosen: bool, changes: dict[str, Any]) -> str:
     changes["weights"] = str(path)
     known = described(path)
     if chosen or model not in ("", known["model"]):
-        return model
-    if not any(key.startswith("model_options") for key in changes):
-        changes.update(known)
-    return known["model"]
+        return model, dataset
+    if "model_options" in known and not any(key.startswith("model_options") for key in changes):
+        changes["model_options"] = known["model_options"]
+    return known["model"], dataset or known.get("dataset", "")
 
 
 def _from_pretrained(found: str, plan: Any, chosen: bool, changes: dict[str, Any]) -> tuple[str, Any]:
