@@ -23,6 +23,8 @@ def set_default() -> None:
     """Make torch the backend where the environment names none; ~/.keras/keras.json is overruled on purpose."""
     if not os.environ.get("KERAS_BACKEND"):
         os.environ.update({"KERAS_BACKEND": "torch", OURS: "1"})
+    # Where TensorFlow is installed Keras imports it on any backend, and it tells its processor's features at every start.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 def named_by_environment() -> str:
@@ -57,7 +59,6 @@ def select(
     if "keras" in sys.modules and sys.modules["keras"].backend.backend() != backend:
         raise UsageError(f"keras already runs on another backend in this process; set KERAS_BACKEND={backend} first.")
     os.environ.update({"KERAS_BACKEND": backend, OURS: "1"})
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow tells its processor's features at every start
     if backend == "tensorflow":
         # torchvision, which reads some data sets, imports Triton if it can; its LLVM and TensorFlow's abort together.
         sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
