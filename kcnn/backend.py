@@ -23,7 +23,7 @@ def set_default() -> None:
     """Make torch the backend where the environment names none; ~/.keras/keras.json is overruled on purpose."""
     if not os.environ.get("KERAS_BACKEND"):
         os.environ.update({"KERAS_BACKEND": "torch", OURS: "1"})
-    # Where TensorFlow is installed Keras imports it on any backend, and it tells its processor's features at every start.
+    # Where TensorFlow is installed Keras imports it on any backend, and it greets at every start.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
