@@ -46,7 +46,9 @@ def load_model(path: Path) -> tuple[Any, dict[str, Any]]:
 
     info = read_info(path)
     try:
-        return keras.saving.load_model(path, compile=False), info
+        model = keras.saving.load_model(path, compile=False)
+        model.trainable = True  # an epoch with a frozen backbone says otherwise
+        return model, info
     except (zipfile.BadZipFile, ValueError, KeyError, TypeError, OSError) as error:
         raise _unreadable(path, error) from error
 

@@ -76,7 +76,8 @@ def state_dict(model: Any) -> dict[str, np.ndarray]:
 
     state: dict[str, np.ndarray] = {}
     for key, slot in _slots(model).items():
-        state[key] = np.ascontiguousarray(slot.to_torch(ops.convert_to_numpy(slot.variable)))
+        array = np.asarray(ops.convert_to_numpy(slot.variable), np.float32)
+        state[key] = np.ascontiguousarray(slot.to_torch(array))
         if key.endswith(".running_var"):
             state[key.replace("running_var", COUNTER)] = np.zeros((), np.int64)
     return state

@@ -195,6 +195,7 @@ def test_other_classes_get_a_new_head_and_the_run_says_so(trained, tmp_path, cli
     before, after = values(source), values(tuned)
     assert changed({path: before[path] for path in before if not path.startswith("logits")}, after) == set()
     assert tuned.output_shape == (None, 3)
+    assert all(layer.trainable for layer in tuned.layers)
     assert json.loads(cli("evaluate", run, "--json").stdout)["per_class"][0]["class"] == "3"
 
 

@@ -159,22 +159,40 @@ def test_a_classifier_larger_than_torchvisions_cannot_go_back():
         weights.unfit_classifier(model, weights.state_dict(model))
 
 
-@pytest.mark.parametrize("backend", ["jax", "tensorflow"])
-def test_same_logits_on_other_backends(backend, tmp_path):
+def check_on(backend, name, size, folder):
+    """In a process of its own: keras knows one backend at a time."""
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
-    network, pictures = reference("resnet18"), images(2, 64)
-    torch.save(network.state_dict(), tmp_path / "w.pth")
-    np.save(tmp_path / "x.npy", pictures)
-    code = (
-        "import sys, numpy as np; from kcnn import pretrained, weights; from kcnn.models import build_model\n"
-        f"m = build_model('resnet18', (64, 64, 3), 1000, mean={MEAN}, std={STD}, stem='imagenet')\n"
-        "weights.load_state_dict(m, pretrained.read_state_dict(__import__('pathlib').Path('w.pth')))\n"
-        "np.save('y.npy', m.predict(np.load('x.npy'), verbose=0))"
-    )
+    network, pictures = reference(name), images(2, size)
+    torch.save(network.state_dict(), folder / "w.pth")
+    np.save(folder / "x.npy", pictures)
+    options = {"stem": "imagenet"} if name.startswith("resnet") else {"batch_norm": name.endswith("_bn")}
+    code = f"""
+import numpy as np
+from pathlib import Path
+from kcnn import pretrained, weights
+from kcnn.models import build_model
+
+model = build_model({name.removesuffix("_bn")!r}, ({size}, {size}, 3), 1000, mean={MEAN}, std={STD}, **{options})
+weights.load_state_dict(model, weights.fit_classifier(model, pretrained.read_state_dict(Path("w.pth"))))
+np.save("y.npy", model.predict(np.load("x.npy"), verbose=0))
+"""
     environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
-    assert difference(np.load(tmp_path / "y.npy"), run_torch(network, pictures)) <= 1e-3
+    subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, check=True)
+    assert difference(np.load(folder / "y.npy"), run_torch(network, pictures)) <= 1e-3
+    (folder / "w.pth").unlink()
+
+
+@pytest.mark.parametrize("backend", ["jax", "tensorflow"])
+def test_same_logits_on_other_backends(backend, tmp_path):
+    check_on(backend, "resnet18", 64, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("backend", ["jax", "tensorflow"])
+def test_same_logits_on_other_backends_at_224_pixels(backend, name, tmp_path):
+    check_on(backend, name, 224, tmp_path)
 
 
 # ---- what does not fit -----------------------------------------------------------------------------------------------
