@@ -158,10 +158,10 @@ def relu_after_pool(graph: Graph) -> None:
     consumers, producers = graph.consumers(), graph.producers()
     for node in graph.nodes:
         before = producers.get(node.inputs[0])
-        if type(node.op) is keras.layers.MaxPooling2D and before is not None and is_relu(before.op):
-            if consumers[before.output] == 1:
-                node.op, before.op = before.op, node.op
-                before.shape = node.shape
+        pool = type(node.op) is keras.layers.MaxPooling2D
+        if pool and before is not None and is_relu(before.op) and consumers[before.output] == 1:
+            node.op, before.op = before.op, node.op
+            before.shape = node.shape
 
 
 def fold_norms(graph: Graph, foldable: Iterable[type], training: bool) -> None:

@@ -138,7 +138,12 @@ def layer_normalization(node: Node, weights: Weights) -> Run:
     if axis not in (-1, (-1,), len(node.shape) - 1, (len(node.shape) - 1,)) or layer.rms_scaling:
         raise Unsupported(f"{node.name} with axis={axis} or rms_scaling")
     gamma, beta = weights.optional(layer.gamma), weights.optional(layer.beta)
-    return lambda x: nchw(F.layer_norm(nhwc(x).float(), nhwc(x).shape[-1:], gamma, beta, layer.epsilon).to(dtype))
+
+    def run(x: Tensor) -> Tensor:
+        x = nhwc(x).to(torch.promote_types(x.dtype, torch.float32))
+        return nchw(F.layer_norm(x, x.shape[-1:], gamma, beta, layer.epsilon).to(dtype))
+
+    return run
 
 
 def max_pooling2d(node: Node, weights: Weights) -> Run:

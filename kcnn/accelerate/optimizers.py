@@ -15,6 +15,7 @@ from kcnn.optimizers import CoupledWeightDecay
 
 Tensor = torch.Tensor
 Tensors = list[Tensor]
+TensorsLike = tuple[Tensor, ...] | list[Tensor]  # what torch's functions for lists give and take
 Slots = Callable[[str], Tensors]
 # (parameters, gradients, learning rate, number of this step from 1), all in place
 Update = Callable[[Tensors, Tensors, Tensor, Tensor], None]
@@ -49,24 +50,25 @@ def optimizer_step(optimizer: Any, variables: Sequence[Any], weights: Weights) -
             return apply(gradients)
         with torch.no_grad():
             aligned = _clip(optimizer, [_aligned(g, p) for g, p in zip(gradients, parameters, strict=True)])
-            rate = _learning_rate(optimizer, iterations)
+            rate = _learning_rate(optimizer, parameters[0])
             if optimizer.weight_decay:
                 torch._foreach_mul_(decayed, 1 - optimizer.weight_decay * rate)
             if getattr(optimizer, "coupled_weight_decay", 0):
                 torch._foreach_add_(aligned, parameters, alpha=optimizer.coupled_weight_decay)
             iterations.add_(1)
-            update(parameters, aligned, rate, iterations)
+            update(parameters, aligned, rate, iterations.to(rate.dtype))
 
     return step
 
 
 def _native(optimizer: Any, variables: Sequence[Any]) -> Callable[[Any, Slots], Update] | None:
     """The entry of the table, unless the optimizer does something that only Keras' own `apply` does."""
-    base = next((cls for cls in type(optimizer).__mro__ if cls in OPTIMIZERS), None)
+    base: Any = next((cls for cls in type(optimizer).__mro__ if cls in OPTIMIZERS), None)
     if base is None or optimizer.use_ema or optimizer.gradient_accumulation_steps or optimizer.loss_scale_factor:
         return None
     ours = type(optimizer).update_step in (base.update_step, CoupledWeightDecay.update_step)
-    special = any(v.constraint is not None or v.dtype != "float32" for v in variables)
+    special = any(v.constraint is not None or v.dtype not in ("float32", "float64") for v in variables)
+    special = special or len({v.dtype for v in variables}) > 1
     special = special or any(getattr(v, "overwrite_with_gradient", False) for v in variables)
     return OPTIMIZERS[base] if ours and type(optimizer).apply is base.apply and not special else None
 
@@ -92,10 +94,10 @@ def _aligned(gradient: Tensor, parameter: Tensor) -> Tensor:
     return torch.empty_like(parameter).copy_(gradient)
 
 
-def _learning_rate(optimizer: Any, iterations: Tensor) -> Tensor:
+def _learning_rate(optimizer: Any, like: Tensor) -> Tensor:
     rate = optimizer._get_current_learning_rate()
     rate = getattr(rate, "value", rate)
-    return torch.as_tensor(rate, dtype=torch.float32, device=iterations.device).detach()
+    return torch.as_tensor(rate, dtype=like.dtype, device=like.device).detach()
 
 
 def _clip(optimizer: Any, gradients: Tensors) -> Tensors:
@@ -118,13 +120,24 @@ def sgd(opt: Any, slots: Slots) -> Update:
     def update(p: Tensors, g: Tensors, rate: Tensor, t: Tensor) -> None:
         if not rate.is_cuda and not opt.nesterov:
             # Keras' momentum holds the learning rate, torch's does not: a "dampening" of 1 + rate puts it there.
-            fused = dict(weight_decay=0.0, momentum=opt.momentum, nesterov=False, maximize=False, is_first_step=False)
             speed = float(rate)
             lr, dampening = (-1.0, 1.0 + speed) if momentums else (speed, 0.0)
-            return torch._fused_sgd_(p, g, momentums, lr=lr, dampening=dampening, **fused)
+            return torch._fused_sgd_(
+                p,
+                g,
+                momentums,
+                weight_decay=0.0,
+                momentum=opt.momentum,
+                lr=lr,
+                dampening=dampening,
+                nesterov=False,
+                maximize=False,
+                is_first_step=False,
+            )
         torch._foreach_mul_(g, rate)
         if not momentums:
-            return torch._foreach_sub_(p, g)
+            torch._foreach_sub_(p, g)
+            return
         torch._foreach_mul_(momentums, opt.momentum)
         torch._foreach_sub_(momentums, g)
         if opt.nesterov:
@@ -142,9 +155,21 @@ def adam(opt: Any, slots: Slots) -> Update:
         if not rate.is_cuda and not largest:
             # Keras adds epsilon before the bias correction of the denominator, torch after it.
             epsilon = opt.epsilon / math.sqrt(1 - opt.beta_2 ** int(t))
-            fused = dict(lr=float(rate), beta1=opt.beta_1, beta2=opt.beta_2, weight_decay=0.0, eps=epsilon)
-            steps = [t.float()] * len(p)
-            return torch._fused_adam_(p, g, m, v, [], steps, amsgrad=False, maximize=False, **fused)
+            return torch._fused_adam_(
+                p,
+                g,
+                m,
+                v,
+                [],
+                [t.float()] * len(p),
+                lr=float(rate),
+                beta1=opt.beta_1,
+                beta2=opt.beta_2,
+                weight_decay=0.0,
+                eps=epsilon,
+                amsgrad=False,
+                maximize=False,
+            )
         torch._foreach_lerp_(m, g, 1 - opt.beta_1)
         torch._foreach_mul_(v, opt.beta_2)
         torch._foreach_addcmul_(v, g, g, 1 - opt.beta_2)
@@ -156,7 +181,7 @@ def adam(opt: Any, slots: Slots) -> Update:
     return update
 
 
-def _divided(p: Tensors, numerators: Sequence[Tensor], denominators: Sequence[Tensor], epsilon: float) -> None:
+def _divided(p: Tensors, numerators: TensorsLike, denominators: TensorsLike, epsilon: float) -> None:
     """p -= numerators / (denominators + epsilon)"""
     torch._foreach_add_(denominators, epsilon)
     torch._foreach_addcdiv_(p, numerators, denominators, -1.0)

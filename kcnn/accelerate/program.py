@@ -46,7 +46,7 @@ def lower(model: Any, training: bool, trainable: Collection[int] = ()) -> Progra
     graphs.relu_after_pool(graph)
     graphs.fold_norms(graph, FOLDABLE, training)
     graphs.mark_inplace(graph, FRESH)
-    dtypes = {number: x.dtype for number, x in zip(graph.inputs, graphs.functional(model).inputs, strict=True)}
+    dtypes = {number: x.dtype for number, x in zip(graph.inputs, model.inputs, strict=True)}
     return Program(graph, Weights(training, trainable), dtypes)
 
 
