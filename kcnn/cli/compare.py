@@ -101,7 +101,7 @@ def _print_agreement(agreement: dict[str, Any]) -> None:
     same = "the same" if agreement["same_batches"] else "NOT the same"
     click.echo(f"\nbatches {same}; logits at the start differ by at most {agreement['logits_max_abs']:.1e}")
     parts = [f"{steps}: {value:.1e}" for steps, value in agreement["loss_after_steps_relative"].items()]
-    click.echo(f"relative difference of the loss after k steps, without dropout: {', '.join(parts)}")
+    click.echo(f"relative difference of the loss after k steps of plain SGD, without dropout: {', '.join(parts)}")
 
 
 def _cell(value: Any) -> str:

@@ -47,7 +47,7 @@ def _losses(ax: Any, rows: Mapping[str, Mapping[str, Any]]) -> None:
 def _differences(ax: Any, rows: Mapping[str, Mapping[str, Any]]) -> None:
     """Relative difference of the loss from the first backend's; below 1e-8 it is drawn there: a logarithm has no 0."""
     first, *others = rows
-    ax.set(title="first steps, without dropout", xlabel="step")
+    ax.set(title="first steps of plain SGD, no dropout", xlabel="step")
     if not others:
         ax.text(0.5, 0.5, "one backend alone", ha="center", transform=ax.transAxes, color="0.4")
         return
