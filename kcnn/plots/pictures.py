@@ -24,7 +24,7 @@ def mistakes(images: np.ndarray, captions: Sequence[tuple[str, str, float]], tit
         grid(figure, len(images), columns), images, captions, strict=True
     ):
         show_image(ax, image)
-        ax.set_title(f"{short(predicted)} {probability:.1%}", fontsize=9, color="#b01020", pad=16)
+        ax.set_title(f"{short(predicted)} ({probability:.1%})", fontsize=9, color="#b01020", pad=16)
         ax.text(0.5, 1.03, f"is {short(true)}", transform=ax.transAxes, ha="center", fontsize=9, color="0.2")
     write(figure, path)
 

@@ -134,7 +134,7 @@ def _best_guess(subject: Subject, image: np.ndarray) -> str:
     from kcnn.evaluate import softmax
 
     probabilities = softmax(subject.predict(image[None]))[0]
-    return f"{subject.class_names[probabilities.argmax()]} {probabilities.max():.1%}"
+    return f"{subject.class_names[probabilities.argmax()]} ({probabilities.max():.1%})"
 
 
 def _gradcam(subject: Subject, path: Path) -> None:
@@ -153,7 +153,7 @@ def _explained(subject: Subject) -> list[tuple[np.ndarray, np.ndarray | None, st
     if subject.class_name:
         classes = np.asarray([_index(subject)])
     heat = heat_maps(subject.model, np.stack([image] * len(classes)), classes)
-    captions = [f"{subject.class_names[label]} {probabilities[label]:.1%}" for label in classes]
+    captions = [f"{subject.class_names[label]} ({probabilities[label]:.1%})" for label in classes]
     return [(image, None, "image"), *((image, *row) for row in zip(heat, captions, strict=True))]
 
 

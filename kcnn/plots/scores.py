@@ -63,22 +63,23 @@ def classes(per_class: Sequence[Mapping[str, Any]], path: Path) -> None:
     length = -(-len(rows) // columns)
     figure = new_figure(max(7.5, 4.4 * columns), 1.5 + 0.27 * length)
     axes = figure.subplots(1, columns, squeeze=False)[0]
+    highest = max(row[key] for row in rows for key in ("precision", "recall"))
     for index, ax in enumerate(axes):
-        _class_bars(ax, rows[index * length : (index + 1) * length], length)
+        _class_bars(ax, rows[index * length : (index + 1) * length])
+        ax.set(xlim=(0, max(0.1, 1.04 * highest)), ylim=(length - 0.4, -0.6))
     mean = sum(row["f1"] for row in rows) / len(rows)
     figure.suptitle(f"scores of {len(rows)} classes, mean F1 {mean:.3f}")
     figure.legend(handles=[*axes[0].containers, *axes[0].lines], loc="outside lower center", ncols=3, frameon=False)
     write(figure, path)
 
 
-def _class_bars(ax: Any, rows: Sequence[Mapping[str, Any]], length: int) -> None:
+def _class_bars(ax: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     places = np.arange(len(rows))
     values = {key: [row[key] for row in rows] for key in ("f1", "precision", "recall")}
     ax.barh(places, values["f1"], color="#a6c8e4", height=0.72, label="F1")
     ax.plot(values["precision"], places, "o", color="#d62728", markersize=4.5, label="precision")
     ax.plot(values["recall"], places, "D", color="#1a3c5a", markersize=4, label="recall")
     ax.set_yticks(places, [f"{short(row['class'])}  {row['f1']:.2f}" for row in rows], fontsize=9)
-    ax.set(xlim=(0, 1.02), ylim=(length - 0.4, -0.6))
     ax.tick_params(axis="y", length=0)
     plain([ax])
     ax.grid(axis="y", visible=False)
