@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 import kcnn
+from kcnn.cli.bench import bench
 from kcnn.cli.compare import compare
 from kcnn.cli.data import data
 from kcnn.cli.datasets import datasets
@@ -63,7 +64,7 @@ def main() -> None:
 
 COMMANDS = (
     *(train, evaluate, predict, export, compare),
-    *(models, datasets, data, recipes, plot, schedule, lr_find, doctor),
+    *(models, datasets, data, recipes, plot, schedule, lr_find, bench, doctor),
 )
 for command in COMMANDS:
     main.add_command(command)

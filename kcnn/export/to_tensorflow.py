@@ -53,4 +53,5 @@ def _run(saved_model: str, given: str, found: str) -> None:
 
 
 if __name__ == "__main__":
-    {"convert": _convert, "run": _run}[sys.argv[1]](*sys.argv[2:])
+    job, *arguments = sys.argv[1:]
+    _convert(*arguments) if job == "convert" else _run(*arguments)
