@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from kcnn.errors import KcnnError
-from kcnn.rundir import atomic
+from kcnn.rundir import RunDir, atomic
 
 INFO, OPTIMIZER = "kcnn.json", "optimizer.npz"
 
@@ -71,6 +71,17 @@ def read_info(path: Path) -> dict[str, Any]:
 def _unreadable(path: Path, error: Exception) -> KcnnError:
     reason = str(error).strip().splitlines() or [type(error).__name__]
     return KcnnError(f"{path} is not a .keras file that Keras can read ({reason[0][:120]}).")
+
+
+def open_model(path: Path) -> tuple[Any, list[str]]:
+    """The model of a run directory or a `.keras` file, and its class names (numbers if the file has none).
+
+    Raises:
+        KcnnError: neither a run with a checkpoint nor a `.keras` file.
+    """
+    model, info = load_model(path if path.is_file() or path.suffix == ".keras" else RunDir.open(path).checkpoint())
+    classes = model.output_shape[-1]
+    return model, info.get("class_names") or [str(index) for index in range(classes)]
 
 
 def restore_optimizer(optimizer: Any, path: Path) -> None:

@@ -6,11 +6,12 @@ from typing import Any
 import keras
 
 from kcnn.callbacks import EarlyStopping, LearningRate, Randomness, Recorder, StopWhenNotFinite
+from kcnn.callbacks.ema import EvaluateAverage
+from kcnn.callbacks.tensorboard import TensorBoard
 from kcnn.data import Dataset, Split, load_dataset
 from kcnn.data.augment import check_data
 from kcnn.data.batches import TrainingBatches
 from kcnn.data.dataset import limit, split_validation
-from kcnn.ema import EvaluateAverage
 from kcnn.finetune import backbone_rates, find_source, transfer
 from kcnn.history import History
 from kcnn.models import build_model
@@ -18,7 +19,6 @@ from kcnn.optimizers import make_optimizer
 from kcnn.recipe import Recipe
 from kcnn.rundir import RunDir
 from kcnn.stages import Stage, plan_schedule, plan_stages
-from kcnn.tensorboard import TensorBoard
 
 
 def load_parts(recipe: Recipe) -> tuple[Dataset, Split, Split]:

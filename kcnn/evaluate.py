@@ -8,33 +8,11 @@ import numpy as np
 
 from kcnn.data import Split, load_dataset
 from kcnn.errors import UsageError, unknown
+from kcnn.predict.logits import predict_views, softmax
 from kcnn.recipe import read_recipe
 from kcnn.rundir import RunDir
-from kcnn.views import views
 
 SPLITS = ("test", "validation")
-
-
-def predict_logits(model: Any, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
-    """uint8 images (n, height, width, channels) → float32 logits (n, classes)."""
-    return np.asarray(model.predict(images, batch_size=batch_size, verbose=0), np.float32)
-
-
-def predict_views(model: Any, images: np.ndarray, names: Sequence[str] = ()) -> np.ndarray:
-    """Logits as `predict_logits`; with names of `kcnn.views`, the logarithms of the mean probabilities of the views.
-
-    Probabilities are averaged and not logits, so that a view on which the model is very sure does not outvote others.
-    """
-    if not names:
-        return predict_logits(model, images)
-    probabilities = [softmax(predict_logits(model, view)) for view in views(images, names)]
-    return np.log(np.maximum(np.mean(probabilities, axis=0), 1e-30)).astype(np.float32)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Logits (n, classes) → probabilities that add up to 1 in each row."""
-    exponents = np.exp(logits - logits.max(-1, keepdims=True))
-    return exponents / exponents.sum(-1, keepdims=True)
 
 
 def score(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:

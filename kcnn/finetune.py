@@ -83,7 +83,7 @@ def own_weights(path: Path, model: str) -> Pretrained:
     Raises:
         KcnnError: no such file, or it holds another architecture than `model`.
     """
-    from kcnn.predict import open_model
+    from kcnn.checkpoint import open_model
 
     source, class_names = open_model(path)
     if source.name != model:

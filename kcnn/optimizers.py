@@ -99,7 +99,7 @@ def make_optimizer(
         weight_decay: coupled; `decoupled_weight_decay`: decoupled; 0 for none.
         clip_norm: largest norm of all gradients together, as torch's `clip_grad_norm_`; 0 for no clipping.
         gradient_accumulation_steps: steps whose mean gradient makes one update.
-        ema: decay of a moving average of the weights, kept beside them (see `kcnn.ema`); 0 for none.
+        ema: decay of a moving average of the weights, kept beside them (see `kcnn.callbacks.ema`); 0 for none.
         rates: a factor on the learning rate for each variable, in the order in which the optimizer is built.
     """
     import keras

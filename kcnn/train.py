@@ -4,18 +4,20 @@ from typing import Any
 
 import keras
 
-from kcnn import plots, tensorboard
+from kcnn import plots
 from kcnn.accelerate import accelerate
 from kcnn.backend import device_name
+from kcnn.callbacks import tensorboard
+from kcnn.callbacks.progress import ShowProgress
 from kcnn.checkpoint import load_model, restore_optimizer
 from kcnn.construct import check_augment, compile_model, load_parts, new_model, training_batches, training_callbacks
 from kcnn.data import Dataset, Split
 from kcnn.data.batches import EvaluationBatches
 from kcnn.errors import KcnnError
-from kcnn.evaluate import full_report, predict_logits, score
+from kcnn.evaluate import full_report, score
 from kcnn.finetune import freeze_backbone
 from kcnn.history import History
-from kcnn.progress import ShowProgress
+from kcnn.predict.logits import predict_logits
 from kcnn.recipe import Recipe
 from kcnn.rundir import RunDir, manifest, write_json, write_text
 from kcnn.stages import Stage, plan_stages

@@ -49,7 +49,7 @@ call("predict", "predict", run, picture, "--backend", name)
 if name in ("torch", "jax", "tensorflow"):
     call("train", *json.loads(sys.argv[5]), "--backend", name, "--run", str(folder / f"run-{name}"))
 from kcnn.checkpoint import load_model
-from kcnn.evaluate import predict_logits
+from kcnn.predict.logits import predict_logits
 logits = {}
 for path in folder.glob("*.keras"):
     model, _ = load_model(path)

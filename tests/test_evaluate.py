@@ -9,7 +9,8 @@ from sklearn import metrics
 
 from kcnn.checkpoint import load_model
 from kcnn.data import load_dataset
-from kcnn.evaluate import full_report, predict_logits, score, softmax
+from kcnn.evaluate import full_report, score
+from kcnn.predict.logits import predict_logits, softmax
 
 CLASSES = [f"class {index}" for index in range(7)]
 

@@ -8,7 +8,8 @@ import pytest
 from conftest import one_line_error
 
 from kcnn.errors import UsageError
-from kcnn.evaluate import calibration, run_split, softmax, top_accuracy
+from kcnn.evaluate import calibration, run_split, top_accuracy
+from kcnn.predict.logits import softmax
 from kcnn.recipe import Recipe
 from kcnn.rundir import RunDir
 

@@ -10,7 +10,7 @@ from conftest import one_line_error
 
 from kcnn.checkpoint import load_model
 from kcnn.data import load_dataset
-from kcnn.evaluate import predict_logits
+from kcnn.predict.logits import predict_logits
 
 
 @pytest.fixture(scope="module")

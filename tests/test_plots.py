@@ -9,9 +9,9 @@ from PIL import Image
 
 from kcnn import plots
 from kcnn.errors import KcnnError
-from kcnn.gradcam import after_activation, feature_maps, heat_maps, last_map
 from kcnn.history import History
 from kcnn.plots.figure import may_redraw, short
+from kcnn.plots.gradcam import after_activation, feature_maps, heat_maps, last_map
 from kcnn.plots.runs import KINDS
 
 

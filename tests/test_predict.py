@@ -11,7 +11,7 @@ from PIL import Image
 
 from kcnn.checkpoint import load_model
 from kcnn.data import load_dataset
-from kcnn.evaluate import predict_logits, softmax
+from kcnn.predict.logits import predict_logits, softmax
 
 
 @pytest.fixture(scope="module")

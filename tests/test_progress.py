@@ -6,8 +6,8 @@ import re
 import pytest
 from rich.console import Console
 
+from kcnn.callbacks.progress import ShowProgress
 from kcnn.history import History
-from kcnn.progress import ShowProgress
 
 ROW = {"epoch": 1, "loss": 0.51234, "accuracy": 0.8, "learning_rate": 0.05, "images_per_second": 1234.5, "seconds": 1.0}
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import one_line_error
 
-from kcnn import gpu, tensorboard
+from kcnn.callbacks import gpu, tensorboard
 from kcnn.errors import KcnnError
 from kcnn.history import History
 from kcnn.rundir import RunDir

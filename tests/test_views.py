@@ -9,8 +9,8 @@ from PIL import Image
 
 from kcnn.data import load_dataset
 from kcnn.errors import UsageError
-from kcnn.evaluate import predict_logits, predict_views, softmax
-from kcnn.views import parse_views, views
+from kcnn.predict.logits import predict_logits, predict_views, softmax
+from kcnn.predict.views import parse_views, views
 
 
 def test_flip_has_two_views_and_shift_five_and_both_ten():

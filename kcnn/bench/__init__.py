@@ -101,7 +101,7 @@ class _Worker:
     def __init__(self, settings: dict[str, Any]) -> None:
         self.name = settings["engine"]
         command = [sys.executable, "-m", "kcnn.bench.worker", json.dumps(settings)]
-        self.errors = tempfile.TemporaryFile("w+", errors="replace")  # a pipe that nobody reads would fill up
+        self.errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 – a pipe nobody reads would fill up
         self.process = subprocess.Popen(
             command,
             env=environment("torch"),
@@ -114,7 +114,8 @@ class _Worker:
     def ask(self, steps: int) -> dict[str, Any]:
         """Run so many steps; 0: warm up, and tell the seconds of one step; -1: the facts at the end."""
         try:
-            assert self.process.stdin and self.process.stdout
+            assert self.process.stdin is not None
+            assert self.process.stdout is not None
             self.process.stdin.write(f"{steps}\n")
             self.process.stdin.flush()
             return json.loads(self.process.stdout.readline())

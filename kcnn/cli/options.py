@@ -27,7 +27,7 @@ device = click.option("--device", default="auto", metavar="NAME", help="auto, cp
 
 
 def _views(text: str) -> tuple[str, ...]:
-    from kcnn.views import parse_views
+    from kcnn.predict.views import parse_views
 
     return parse_views(text)
 

@@ -83,7 +83,7 @@ def _open(
 ) -> tuple[Any, list[str], int]:
     """(model, class names, pixels to bring the shorter side of a picture to, or 0)."""
     if run.lower().endswith(".onnx"):
-        from kcnn.onnx_model import OnnxModel
+        from kcnn.predict.onnx_model import OnnxModel
 
         network = OnnxModel(Path(run))
         return network, network.class_names, 0
@@ -100,7 +100,7 @@ def _open(
 def _batches(paths: list[Path], dataset: str, data_dir: str, network: Any, resize: int) -> Iterator[Any]:
     from kcnn.data import load_dataset
     from kcnn.predict import count_images, dataset_batches, read_batches
-    from kcnn.throughput import counting
+    from kcnn.predict.throughput import counting
 
     shape = tuple(network.input_shape[1:])
     if not dataset:

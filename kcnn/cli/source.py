@@ -67,8 +67,9 @@ def check_source(run: str, model: str, pretrained: str, settings: tuple[str, ...
 
 def open_source(run: str, model: str, pretrained: str, options: dict[str, Any]) -> tuple[Any, list[str], int]:
     """(model, class names, pixels to bring the shorter side of a picture to, or 0); keras is chosen already."""
+    from kcnn.checkpoint import open_model
     from kcnn.finetune import pretrained_model
-    from kcnn.predict import open_model, shorter_side
+    from kcnn.predict import shorter_side
 
     if model:
         return pretrained_model(pretrained, model, options)

@@ -67,7 +67,7 @@ def _first_steps(recipe: Recipe, run: RunDir, start: Path) -> dict[str, Any]:
     from kcnn.accelerate import accelerate
     from kcnn.checkpoint import load_model
     from kcnn.construct import load_parts, training_batches
-    from kcnn.evaluate import predict_logits
+    from kcnn.predict.logits import predict_logits
     from kcnn.stages import plan_stages
 
     dataset, part, _ = load_parts(recipe)

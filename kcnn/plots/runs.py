@@ -33,7 +33,7 @@ class Subject:
     @cached_property
     def _opened(self) -> tuple[Any, list[str]]:
         from kcnn.accelerate import accelerate
-        from kcnn.predict import open_model
+        from kcnn.checkpoint import open_model
 
         model, names = open_model(self.run.path)
         accelerate(model)
@@ -63,7 +63,7 @@ class Subject:
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """uint8 images (n, height, width, channels) → float32 logits (n, classes)."""
-        from kcnn.evaluate import predict_logits
+        from kcnn.predict.logits import predict_logits
 
         return predict_logits(self.model, images)
 
@@ -100,7 +100,7 @@ def _reliability(subject: Subject, path: Path) -> None:
 
 
 def _mistakes(subject: Subject, path: Path) -> None:
-    from kcnn.evaluate import softmax
+    from kcnn.predict.logits import softmax
 
     labels, probabilities = subject.images.labels, softmax(subject.logits)
     predicted, confidence = probabilities.argmax(-1), probabilities.max(-1)
@@ -117,21 +117,21 @@ def _mistakes(subject: Subject, path: Path) -> None:
 def _filters(subject: Subject, path: Path) -> None:
     import keras
 
-    from kcnn.gradcam import convolutions
+    from kcnn.plots.gradcam import convolutions
 
     layer = convolutions(subject.model)[0]
     plots.filters(keras.ops.convert_to_numpy(layer.kernel).astype(np.float32), layer.name, path)
 
 
 def _features(subject: Subject, path: Path) -> None:
-    from kcnn.gradcam import feature_maps
+    from kcnn.plots.gradcam import feature_maps
 
     image = subject.one_image()
     plots.features(image, feature_maps(subject.model, image), _best_guess(subject, image), path)
 
 
 def _best_guess(subject: Subject, image: np.ndarray) -> str:
-    from kcnn.evaluate import softmax
+    from kcnn.predict.logits import softmax
 
     probabilities = softmax(subject.predict(image[None]))[0]
     return f"{subject.class_names[probabilities.argmax()]} ({probabilities.max():.1%})"
@@ -144,8 +144,8 @@ def _gradcam(subject: Subject, path: Path) -> None:
 
 def _explained(subject: Subject) -> list[tuple[np.ndarray, np.ndarray | None, str]]:
     """The user's picture, and what speaks for its three most probable classes or for the class that was asked for."""
-    from kcnn.evaluate import softmax
-    from kcnn.gradcam import heat_maps
+    from kcnn.plots.gradcam import heat_maps
+    from kcnn.predict.logits import softmax
 
     image = subject.one_image()
     probabilities = softmax(subject.predict(image[None]))[0]
@@ -159,7 +159,7 @@ def _explained(subject: Subject) -> list[tuple[np.ndarray, np.ndarray | None, st
 
 def _examples(subject: Subject) -> list[tuple[np.ndarray, np.ndarray | None, str]]:
     """The first image of each of up to nine classes, bare and with its heat map."""
-    from kcnn.gradcam import heat_maps
+    from kcnn.plots.gradcam import heat_maps
 
     _, first = np.unique(subject.images.labels, return_index=True)
     images = subject.images.images[first[:9]]

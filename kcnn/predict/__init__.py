@@ -8,28 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from kcnn.checkpoint import load_model, read_info
+from kcnn.checkpoint import read_info
 from kcnn.data import Split
 from kcnn.data.images import EXTENSIONS, read_image
 from kcnn.errors import KcnnError
-from kcnn.evaluate import predict_views, softmax
-from kcnn.rundir import RunDir
+from kcnn.predict.logits import predict_views, softmax
 
 BATCH = 256  # pictures decoded and classified at a time, so that a large folder needs little memory
 ARRAYS = (".npy", ".npz")
 
 Batch = tuple[list[str], np.ndarray, list[str]]  # names, uint8 images, their classes or nothing
-
-
-def open_model(path: Path) -> tuple[Any, list[str]]:
-    """The model of a run directory or a `.keras` file, and its class names (numbers if the file has none).
-
-    Raises:
-        KcnnError: neither a run with a checkpoint nor a `.keras` file.
-    """
-    model, info = load_model(path if path.is_file() or path.suffix == ".keras" else RunDir.open(path).checkpoint())
-    classes = model.output_shape[-1]
-    return model, info.get("class_names") or [str(index) for index in range(classes)]
 
 
 def shorter_side(path: Path) -> int:
@@ -66,7 +54,7 @@ def predict(
     """Yield `{"path", "top": [{"class", "probability"}, …]}` for each image, most probable class first.
 
     An image with a label has it between the two, as "true". `tta` names views that are averaged, see
-    `kcnn.evaluate.predict_views`.
+    `kcnn.predict.logits.predict_views`.
 
     Args:
         batches: of `read_batches` or `dataset_batches`.

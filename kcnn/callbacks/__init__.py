@@ -9,9 +9,9 @@ from typing import Any
 
 import keras
 
-from kcnn import gpu
+from kcnn.callbacks import gpu
+from kcnn.callbacks.ema import averaged_weights
 from kcnn.checkpoint import save_model
-from kcnn.ema import averaged_weights
 from kcnn.errors import Diverged
 from kcnn.history import History
 from kcnn.rundir import RunDir, write_text
