@@ -5,7 +5,7 @@ import io
 from dataclasses import dataclass, field
 from typing import Any
 
-from kcnn.callbacks import gpu
+from kcnn import gpu
 
 COLUMNS = (
     "epoch",
@@ -23,7 +23,7 @@ COLUMNS = (
 class History:
     """Rows with the keys `COLUMNS`; `val_…` are absent without validation images. Epochs count from 1.
 
-    On a graphics card there are those of `kcnn.callbacks.gpu` too.
+    On a graphics card there are those of `kcnn.gpu` too.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)

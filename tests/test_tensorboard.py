@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from conftest import one_line_error
 
-from kcnn.callbacks import gpu, tensorboard
+from kcnn import gpu
+from kcnn.callbacks import tensorboard
 from kcnn.errors import KcnnError
 from kcnn.history import History
 from kcnn.rundir import RunDir

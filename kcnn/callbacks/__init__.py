@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from kcnn.callbacks import gpu
+from kcnn import gpu
 from kcnn.callbacks.ema import averaged_weights
 from kcnn.checkpoint import save_model
 from kcnn.errors import Diverged
