@@ -17,15 +17,14 @@ from kcnn.cli.plan import plan_recipe
 from kcnn.models import build_model
 
 OTHERS = ("jax", "tensorflow", "openvino", "numpy")
-# Between them, every layer that the models have: both stems and shortcuts of the ResNets, resizing inside the model.
+# Between them, every layer that the models have: both stems of the ResNets, resizing inside the model.
 FILES = {
     "lenet5": ("lenet5", (28, 28, 1), {}),
     "simple_cnn": ("simple_cnn", (32, 32, 3), {"pooling": "average"}),
     "convnet": ("convnet", (28, 28, 1), {}),
     "alexnet": ("alexnet", (32, 32, 3), {}),
     "resnet20": ("resnet20", (32, 32, 3), {}),
-    "resnet18": ("resnet18", (20, 20, 3), {"stem": "imagenet", "image_size": 40}),
-    "vgg11": ("vgg11", (32, 32, 3), {}),
+    "resized": ("resnet20", (20, 20, 3), {"stem": "imagenet", "image_size": 40}),
 }
 
 # Everything that one process on one backend is to do, so that its libraries are read once.

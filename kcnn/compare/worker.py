@@ -1,9 +1,10 @@
 """One backend's part of a comparison, in its own process: `python -m kcnn.compare.worker FOLDER BACKEND`.
 
 The first steps are taken twice. Once one by one, to see whether the backends compute the same: plain SGD at a low
-rate, without dropout, whose draws are each backend's own. (At the rate of a recipe a training is chaotic: in AlexNet
-a change of the last bit of the start moves the loss by 1 % within 20 steps, on one and the same backend.)
-Then the training proper runs as `kcnn train` would run it.
+rate, without dropout, whose draws are each backend's own. At the rate of a recipe a training is chaotic: rounding
+decides on which side of zero an activation falls, or which pixel of a pool is the largest, and with it a piece of the
+gradient; in AlexNet a change of the last bit of the weights moves the loss by 1 % within 20 steps, on one and the same
+backend. Then the training proper runs as `kcnn train` would run it.
 """
 
 import shutil
@@ -20,7 +21,7 @@ from kcnn.recipe import Recipe, read_recipe
 from kcnn.rundir import RunDir, manifest, write_json
 
 START, REPORT, LOGITS = "start.keras", "compare.json", "logits.npy"
-STEPS, RATE = 20, 0.01  # of the step-by-step part
+STEPS, RATE = 20, 0.001  # of the step-by-step part
 IMAGES = 256  # test images whose logits are compared
 
 
