@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from kcnn.cli.options import say
+from kcnn.cli.options import backend, say
 from kcnn.cli.source import check_source, open_source, source_options
 
 FORMATS_HELP = "keras, onnx, torch, torchvision, openvino or tensorflow."
@@ -13,18 +13,24 @@ FORMATS_HELP = "keras, onnx, torch, torchvision, openvino or tensorflow."
 @click.command()
 @click.argument("run", default="")
 @source_options
+@backend
 @click.option("--format", "kind", default="keras", metavar="WORD", help=FORMATS_HELP, show_default=True)
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The file to write.")
-def export(run: str, model: str, pretrained: str, settings: tuple[str, ...], kind: str, output: Path) -> None:
+def export(
+    run: str, model: str, pretrained: str, settings: tuple[str, ...], backend: str, kind: str, output: Path
+) -> None:
     """Write the best model of RUN in a form that takes raw uint8 images, and check it against the model.
 
     RUN is a run directory or a .keras file; `--model vgg16 --pretrained` converts torchvision's weights instead.
     Format torchvision is a state dict for torchvision's own network; images come normalised to it.
     """
+    from kcnn.backend import INFERENCE, select
     from kcnn.export import check_target, export
 
     check_target(kind, output)
-    network, class_names, resize = open_source(run, model, pretrained, check_source(run, model, pretrained, settings))
+    source = check_source(run, model, pretrained, settings)
+    select(backend, allowed=INFERENCE)
+    network, class_names, resize = open_source(run, model, pretrained, source)
     difference = export(network, class_names, kind, output, resize)
     click.echo(str(output))
     say(f"opened again and compared: largest difference from the model's logits {difference:.1e} (relative)")

@@ -61,6 +61,9 @@ def _print_layers(facts: dict[str, Any], model: Any) -> None:
 
 def _facts(name: str) -> tuple[dict[str, Any], Any]:
     """The row of a model, and the model itself, on its home data set's images."""
+    from kcnn.backend import INFERENCE, select
+
+    select(allowed=INFERENCE)
     import keras
 
     from kcnn.models import MODELS, build_model

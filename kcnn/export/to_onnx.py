@@ -7,13 +7,22 @@ from typing import Any
 
 import numpy as np
 
+from kcnn.errors import KcnnError
 from kcnn.rundir import atomic
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
 def write(model: Any, path: Path, info: dict[str, Any]) -> None:
-    """Write the model, its batch size free, its class names in the metadata."""
+    """Write the model, its batch size free, its class names in the metadata.
+
+    Raises:
+        KcnnError: Keras runs on another backend, where this needs packages of its own.
+    """
+    import keras
+
+    if keras.backend.backend() != "torch":
+        raise KcnnError("Format onnx is written from the torch backend: leave out --backend.")
     with atomic(path) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer's remarks on Keras' own code; the file is checked afterwards
         model.export(temporary, format="onnx", verbose=False, input_signature=signature(model))
