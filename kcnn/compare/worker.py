@@ -21,7 +21,7 @@ from kcnn.recipe import Recipe, read_recipe
 from kcnn.rundir import RunDir, manifest, write_json
 
 START, REPORT, LOGITS = "start.keras", "compare.json", "logits.npy"
-STEPS, RATE = 20, 0.001  # of the step-by-step part
+STEPS, RATE = 20, 1e-4  # of the step-by-step part
 IMAGES = 256  # test images whose logits are compared
 
 
