@@ -4,10 +4,11 @@ import keras
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from keras import layers
 
 import kcnn  # noqa: F401  sets the backend before keras is imported
-from kcnn.accelerate import accelerate
+from kcnn.accelerate import accelerate, winograd
 from kcnn.models import build_model
 from kcnn.optimizers import OPTIMIZERS, coupled
 
@@ -325,3 +326,22 @@ def test_mixed_precision_trains_and_keeps_the_weights_in_float32():
         np.testing.assert_allclose(fast.train_on_batch(x, y), stock.train_on_batch(x, y), rtol=2e-2)
     assert_close(stock.get_weights(), fast.get_weights(), 1e-2)
     assert {w.dtype for w in fast.weights if "seed" not in w.path} == {"float32"}
+
+
+@pytest.mark.parametrize(("side", "padding"), [(2, 1), (4, 1), (7, 1), (9, 0)])
+def test_winograd_is_the_convolution(side, padding):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(70, 5, side, side, generator=generator).requires_grad_()
+    kernel = torch.randn(3, 3, 5, 6, generator=generator).requires_grad_()
+    bias = torch.randn(6, generator=generator).requires_grad_()
+    got = winograd.convolve(x, kernel, bias, padding)
+    exact = [t.detach().double().requires_grad_() for t in (x, kernel, bias)]
+    expected = F.conv2d(exact[0], exact[1].permute(3, 2, 0, 1), exact[2], padding=padding)
+    out = torch.randn(got.shape, generator=generator)
+    pairs = zip(
+        torch.autograd.grad(got, (x, kernel, bias), out),
+        torch.autograd.grad(expected, exact, out.double()),
+        strict=True,
+    )
+    for a, b in [(got, expected), *pairs]:
+        assert (a - b).norm() <= 1e-5 * b.norm()

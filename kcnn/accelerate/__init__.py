@@ -22,6 +22,7 @@ schedules work as ever. What changes is how a step runs: the graph of layers bec
 channels-last tensors, without copies between layers, and the optimizer updates all weights in a few fused calls.
 """
 
+import contextlib
 import logging
 from typing import Any
 
@@ -65,6 +66,7 @@ def _install(model: Any) -> None:
     for method in ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics"):
         if getattr(type(model), method) is not getattr(TorchTrainer, method):
             raise Unsupported(f"{type(model).__name__}'s own {method}")
+    _keep_freed_memory()
     steps = Steps(model)
     steps.inference()
     model.predict_function = steps.predict
@@ -72,3 +74,16 @@ def _install(model: Any) -> None:
         model.test_function = steps.test
         if model.trainable_variables:
             model.train_function = steps.train
+
+
+def _keep_freed_memory() -> None:
+    """Ask glibc not to return memory to the system: every step takes the same again, and fresh pages cost time."""
+    import ctypes
+    import sys
+
+    trim_threshold, mmap_threshold = -1, -3  # of malloc.h
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            libc = ctypes.CDLL(None)
+            libc.mallopt(mmap_threshold, 2**30)
+            libc.mallopt(trim_threshold, 2**31 - 1)

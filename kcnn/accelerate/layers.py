@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from keras import layers as K
 
+from kcnn.accelerate import winograd
 from kcnn.accelerate.graph import Node, Unsupported, is_relu
 from kcnn.accelerate.weights import DENSE, DEPTHWISE, KERNEL, Weights
 
@@ -73,6 +74,11 @@ def _convolve(node: Node, weights: Weights, kernel: Callable[[], Tensor], bias: 
 
 
 def conv2d(node: Node, weights: Weights) -> Run:
+    same = node.op.padding == "same"
+    if winograd.pays(node.op, node.shape, (1, 1, 1, 1) if same else node.padding):
+        matrix, bias = weights.kernel(node, node.op.kernel, DENSE), weights.bias(node)
+        padding = 1 if same else node.padding[0]
+        return lambda x: winograd.convolve(x, matrix, bias, padding)
     kernel = weights.kernel(node, node.op.kernel, KERNEL)
     return _convolve(node, weights, lambda: kernel, weights.bias(node), node.op.groups, tuple(node.op.kernel_size))
 
@@ -99,8 +105,12 @@ def dense(node: Node, weights: Weights) -> Run:
     kernel, bias = weights.kernel(node, node.op.kernel, DENSE), weights.bias(node)
 
     def run(x: Tensor) -> Tensor:
-        y = F.linear(nhwc(x), kernel.to(dtype), None if bias is None else bias.to(dtype))
-        return nchw(y)
+        x, matrix = nhwc(x), kernel.to(dtype)
+        if bias is None:
+            return nchw(x @ matrix)
+        # Not F.linear: with its transposed kernel the gradient would lie in memory in another order than the variable.
+        y = torch.addmm(bias.to(dtype), x.reshape(-1, x.shape[-1]), matrix)
+        return nchw(y.view(*x.shape[:-1], -1)) if x.ndim > 2 else y
 
     return run
 

@@ -13,7 +13,7 @@ Tensor = torch.Tensor
 class Layout(NamedTuple):
     """How torch wants a variable: its order of axes, and the order in memory.
 
-    `outputs` is the number of leading axes, in torch's order, that together are the output channels.
+    `outputs` is the number of leading axes, in torch's order, that together are the output channels; 0: the last is.
     """
 
     order: tuple[int, ...] = ()
@@ -26,8 +26,8 @@ PLAIN = Layout()
 KERNEL = Layout((3, 2, 0, 1), (3, 0, 1, 2))
 # Keras (height, width, in, multiplier) → (in, multiplier, height, width), which torch takes as (outputs, 1, …).
 DEPTHWISE = Layout((2, 3, 0, 1), (2, 3, 0, 1), outputs=2)
-# Keras (in, out) → torch (out, in): matrix products take the transpose as it lies.
-DENSE = Layout((1, 0))
+# Keras (in, out), as it is.
+DENSE = Layout(outputs=0)
 
 
 def arrange(variable: Any, layout: Layout) -> Tensor:
@@ -110,7 +110,7 @@ class Weights:
         gamma, beta = self.optional(norm.gamma), self.optional(norm.beta)
         mean, variance = self(norm.moving_mean), self(norm.moving_variance)
         new_kernel, new_bias = torch.empty_like(kernel), torch.empty_like(mean)
-        shape = kernel.shape[: layout.outputs] + (1,) * (kernel.ndim - layout.outputs)
+        shape = (*kernel.shape[: layout.outputs], *[1] * (kernel.ndim - layout.outputs)) if layout.outputs else (-1,)
 
         def fold() -> None:
             scale = (variance + norm.epsilon).rsqrt_()
