@@ -10,11 +10,11 @@ from kcnn.errors import UsageError
 
 @click.command()
 @click.option("--model", default="resnet18", metavar="NAME", show_default=True, help="See `kcnn models`.")
-@click.option("--batch-size", default=128, type=click.IntRange(min=1), metavar="N", show_default=True)
+@click.option("--batch-size", default=128, type=click.IntRange(min=1), show_default=True, help="Images in a step.")
 @click.option("--mode", default="train", metavar="NAME", show_default=True, help="train or predict.")
 @click.option("--engines", default="kcnn,pytorch,keras", metavar="LIST", show_default=True, help="What to measure.")
 @click.option("--precision", default="", metavar="NAME", help="Default mixed_bfloat16 on CUDA, float32 elsewhere.")
-@click.option("--rounds", default=5, type=click.IntRange(min=1), metavar="N", show_default=True)
+@click.option("--rounds", default=5, type=click.IntRange(min=1), metavar="N", show_default=True, help="Turns.")
 @click.option("--seconds", default=2.0, metavar="X", show_default=True, help="Of each engine in each round, about.")
 @device
 @as_json
