@@ -8,6 +8,8 @@ from typing import Any
 import keras
 from keras.src.models.functional import Functional
 
+from kcnn.accelerate import phases
+
 Operation = Any  # a keras layer, or a keras operation such as the one behind keras.ops.pad
 
 
@@ -27,6 +29,7 @@ class Node:
         padding: zeros (top, bottom, left, right) taken over from a ZeroPadding2D before it.
         norm: the BatchNormalization after it, whose inference form is folded into its weights.
         inplace: it may overwrite its input.
+        phases: this convolution and this pooling work together, see `kcnn.accelerate.phases`.
     """
 
     op: Operation
@@ -39,6 +42,14 @@ class Node:
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     norm: Operation = None
     inplace: bool = False
+    phases: bool = False
+
+    def zeros(self) -> tuple[int, int, int, int]:
+        """All zeros around the image of a convolution of stride 1: top, bottom, left, right."""
+        if self.op.padding != "same":
+            return self.padding
+        height, width = (d * (k - 1) for d, k in zip(self.op.dilation_rate, self.op.kernel_size, strict=True))
+        return height // 2, height - height // 2, width // 2, width - width // 2
 
     @property
     def name(self) -> str:
@@ -119,7 +130,7 @@ def _new_number(graph: Graph) -> int:
 def split_activations(graph: Graph) -> None:
     """A layer's own activation becomes a node, so that it can be moved, or written over its input."""
     nodes = []
-    for node in graph.nodes:
+    for node in list(graph.nodes):
         nodes.append(node)
         function = getattr(node.op, "activation", None)
         if isinstance(node.op, keras.layers.Activation) or function in (None, keras.activations.linear):
@@ -162,6 +173,22 @@ def relu_after_pool(graph: Graph) -> None:
         if pool and before is not None and is_relu(before.op) and consumers[before.output] == 1:
             node.op, before.op = before.op, node.op
             before.shape = node.shape
+
+
+def pool_by_phases(graph: Graph) -> None:
+    """Mark narrow convolutions that only a 2×2 max-pooling reads, and the pooling."""
+    consumers, producers = graph.consumers(), graph.producers()
+    for node in graph.nodes:
+        before = producers.get(node.inputs[0])
+        if (
+            type(node.op) is not keras.layers.MaxPooling2D
+            or before is None
+            or type(before.op) is not keras.layers.Conv2D
+        ):
+            continue
+        halves = {*node.op.pool_size, *node.op.strides} == {2} and node.op.padding == "valid"
+        if halves and consumers[before.output] == 1 and phases.pays(before.op, before.shape, before.zeros()):
+            node.phases = before.phases = True
 
 
 def fold_norms(graph: Graph, foldable: Iterable[type], training: bool) -> None:

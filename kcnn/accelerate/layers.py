@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from keras import layers as K
 
-from kcnn.accelerate import winograd
+from kcnn.accelerate import phases, winograd
 from kcnn.accelerate.graph import Node, Unsupported, is_relu
 from kcnn.accelerate.weights import DENSE, DEPTHWISE, KERNEL, Weights
 
@@ -74,11 +74,10 @@ def _convolve(node: Node, weights: Weights, kernel: Callable[[], Tensor], bias: 
 
 
 def conv2d(node: Node, weights: Weights) -> Run:
-    same = node.op.padding == "same"
-    if winograd.pays(node.op, node.shape, (1, 1, 1, 1) if same else node.padding):
-        matrix, bias = weights.kernel(node, node.op.kernel, DENSE), weights.bias(node)
-        padding = 1 if same else node.padding[0]
-        return lambda x: winograd.convolve(x, matrix, bias, padding)
+    special = phases if node.phases else winograd if winograd.pays(node.op, node.shape, node.zeros()) else None
+    if special is not None:
+        matrix, bias, padding = weights.kernel(node, node.op.kernel, DENSE), weights.bias(node), node.zeros()[0]
+        return lambda x: special.convolve(x, matrix, bias, padding)
     kernel = weights.kernel(node, node.op.kernel, KERNEL)
     return _convolve(node, weights, lambda: kernel, weights.bias(node), node.op.groups, tuple(node.op.kernel_size))
 
@@ -157,6 +156,8 @@ def layer_normalization(node: Node, weights: Weights) -> Run:
 
 
 def max_pooling2d(node: Node, weights: Weights) -> Run:
+    if node.phases:
+        return phases.pool
     size, strides = tuple(node.op.pool_size), tuple(node.op.strides)
     # Copies of the border never win against the border itself, so they stand for Keras' padding.
     pad = padder(node.op, size, node, mode="replicate")

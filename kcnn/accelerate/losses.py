@@ -16,8 +16,12 @@ from kcnn.accelerate.weights import Weights
 Tensor = torch.Tensor
 
 
-def loss_function(model: Any) -> Callable[[Any, list[Tensor], Any], Tensor]:
-    """The compiled loss of (targets, outputs, sample weights): native if it is in the table, else Keras' own."""
+def loss_function(model: Any) -> tuple[Callable[[Any, list[Tensor], Any], Tensor], bool]:
+    """The compiled loss of (targets, outputs, sample weights), native if it is in the table, else Keras' own.
+
+    Returns:
+        The function, and whether it is native.
+    """
     loss = model.loss
     if isinstance(loss, str):
         loss = L.get(loss)
@@ -30,7 +34,7 @@ def loss_function(model: Any) -> Callable[[Any, list[Tensor], Any], Tensor]:
             return native(loss, y, outputs[0].float())
         return model._compile_loss(y, packed(model, outputs), sample_weight)
 
-    return compute
+    return compute, native is not None
 
 
 def _plain(loss: Any) -> bool:
@@ -81,33 +85,54 @@ class Metrics:
         self.model = model
         self._counters: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def update(self, loss: Tensor, y: Any, outputs: list[Tensor], sample_weight: Any) -> dict[str, Any]:
-        """Count a batch; returns the values so far, on the device."""
-        model = self.model
+    def native(self) -> bool:
+        """Whether every metric is in the table, so that counting never leaves the device."""
+        compiled = self.model._compile_metrics
+        if compiled is None:
+            return True
+        listed = compiled.built and all(type(metric) in METRICS for metric in compiled.metrics)
+        return listed and len(self.model.outputs) == 1 and not compiled._user_weighted_metrics
+
+    def update(self, loss: Tensor, y: Any, outputs: list[Tensor], sample_weight: Any) -> None:
+        """Count a batch."""
         count = outputs[0].shape[0]
-        total, seen = self._of(model._loss_tracker)
+        total, seen = self._of(self.model._loss_tracker)
         total.add_(loss.detach(), alpha=count)
         seen.add_(count)
-        logs = {"loss": total / seen}
-        compiled = model._compile_metrics
+        compiled = self.model._compile_metrics
         if compiled is None:
-            return logs
+            return
         if sample_weight is not None or not compiled.built or len(outputs) != 1 or compiled._user_weighted_metrics:
-            compiled.update_state(y, packed(model, outputs), sample_weight)
-            return {**logs, **compiled.result()}
+            compiled.update_state(y, packed(self.model, outputs), sample_weight)
+            return
         for metric in compiled.metrics:
-            logs[metric.name] = self._update_one(metric, y, outputs[0])
-        return logs
+            self._update_one(metric, y, outputs[0])
 
-    def _update_one(self, metric: Any, y: Any, output: Tensor) -> Any:
+    def logs(self) -> dict[str, Any]:
+        """The values so far, on the device."""
+        logs: dict[str, Any] = {}
+        compiled = self.model._compile_metrics
+        if compiled is not None:
+            logs = (
+                {metric.name: self._result(metric) for metric in compiled.metrics}
+                if self.native()
+                else compiled.result()
+            )
+        total, seen = self._of(self.model._loss_tracker)
+        return {"loss": total / seen, **logs}
+
+    def _result(self, metric: Any) -> Tensor:
+        total, seen = self._of(metric)
+        return total / seen
+
+    def _update_one(self, metric: Any, y: Any, output: Tensor) -> None:
         hits = METRICS.get(type(metric))
         if hits is None or not isinstance(y, Tensor) or output.ndim != 2:
             metric.update_state(y, output)
-            return metric.result()
+            return
         total, seen = self._of(metric)
         total.add_(hits(metric, y, output).sum())
         seen.add_(len(output))
-        return total / seen
 
     def _of(self, metric: Any) -> tuple[Tensor, Tensor]:
         if id(metric) not in self._counters:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
 import torch
 from keras import optimizers as K
 
@@ -21,10 +22,15 @@ Slots = Callable[[str], Tensors]
 Update = Callable[[Tensors, Tensors, Tensor, Tensor], None]
 
 
-def optimizer_step(optimizer: Any, variables: Sequence[Any], weights: Weights) -> Callable[[Sequence[Tensor]], None]:
+def optimizer_step(
+    optimizer: Any, variables: Sequence[Any], weights: Weights
+) -> tuple[Callable[[Sequence[Tensor]], None], bool]:
     """What applies gradients, given in torch's layout and in the order of `variables`.
 
     An optimizer, or a feature of one, that is not in the table goes through Keras' own `apply`.
+
+    Returns:
+        The function, and whether it stays on the device: native, with the learning rate in a variable.
     """
     if not optimizer.built:
         optimizer.build(list(variables))
@@ -33,7 +39,7 @@ def optimizer_step(optimizer: Any, variables: Sequence[Any], weights: Weights) -
     apply = _keras_apply(optimizer, variables, layouts)
     make = _native(optimizer, variables)
     if make is None:
-        return apply
+        return apply, False
     indices = [optimizer._get_variable_index(variable) for variable in variables]
 
     def slots(name: str) -> Tensors:
@@ -58,7 +64,7 @@ def optimizer_step(optimizer: Any, variables: Sequence[Any], weights: Weights) -
             iterations.add_(1)
             update(parameters, aligned, rate, iterations.to(rate.dtype))
 
-    return step
+    return step, isinstance(optimizer._learning_rate, keras.Variable)
 
 
 def _native(optimizer: Any, variables: Sequence[Any]) -> Callable[[Any, Slots], Update] | None:

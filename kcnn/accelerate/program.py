@@ -44,6 +44,7 @@ def lower(model: Any, training: bool, trainable: Collection[int] = ()) -> Progra
     graphs.split_activations(graph)
     graphs.merge_padding(graph, CONVOLUTIONS)
     graphs.relu_after_pool(graph)
+    graphs.pool_by_phases(graph)
     graphs.fold_norms(graph, FOLDABLE, training)
     graphs.mark_inplace(graph, FRESH)
     dtypes = {number: x.dtype for number, x in zip(graph.inputs, model.inputs, strict=True)}

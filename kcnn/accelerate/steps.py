@@ -1,5 +1,6 @@
 """The functions that Keras' fit, evaluate and predict call for every batch."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ from keras import tree
 from keras.src.backend.torch.core import get_device
 from keras.src.trainers.data_adapters.data_adapter_utils import unpack_x_y_sample_weight
 
+from kcnn.accelerate.cuda import Recorded, compiled
 from kcnn.accelerate.losses import Metrics, loss_function, packed, penalty
 from kcnn.accelerate.optimizers import optimizer_step
 from kcnn.accelerate.program import Program, lower
@@ -29,7 +31,7 @@ class Steps:
         self._inputs = [(x.dtype, len(x.shape)) for x in model.inputs]
         if model.compiled:
             self.metrics = Metrics(model)
-            self.loss = loss_function(model)
+            self.loss, self._native_loss = loss_function(model)
         if model.compiled and model.trainable_variables:
             self._prepare_training()
 
@@ -39,20 +41,33 @@ class Steps:
         weights = self.program.weights
         self.penalty = penalty(weights)
         self.leaves = [weights.variables[id(v)][2] for v in variables]
-        self.apply = optimizer_step(self.model.optimizer, variables, weights)
+        self.apply, native = optimizer_step(self.model.optimizer, variables, weights)
+        self.forward: Callable[..., list[Tensor]] = self.program
+        self.recorded: Recorded | None = None
+        if self.leaves[0].is_cuda:
+            torch.backends.cudnn.benchmark = True
+            self.forward = compiled(self.program)
+            self.recorded = Recorded(self._step) if native and self._native_loss else None
 
     def train(self, data: list[Any]) -> dict[str, Any]:
         """One training step on `data[0]`, which is (x, y) or (x, y, sample_weight); returns the running means."""
         if self.program.weights.moved():
             self._prepare_training()
         inputs, y, sample_weight = self._unpack(data)
-        outputs = self.program(*inputs)
+        if self.recorded and sample_weight is None and isinstance(y, Tensor) and self.metrics.native():
+            self.recorded(inputs, y)
+        else:
+            self._step(inputs, y, sample_weight)
+        self.trained += 1
+        return self.metrics.logs()
+
+    def _step(self, inputs: Sequence[Tensor], y: Any, sample_weight: Any = None) -> None:
+        outputs = self.forward(*inputs)
         loss = self.loss(y, outputs, sample_weight) + self.penalty()
         scaled = self.model.optimizer.scale_loss(loss)
         self.apply(torch.autograd.grad(scaled, self.leaves, allow_unused=True))
-        self.trained += 1
         with torch.no_grad():
-            return self.metrics.update(loss, y, [output.detach() for output in outputs], sample_weight)
+            self.metrics.update(loss, y, [output.detach() for output in outputs], sample_weight)
 
     def test(self, data: list[Any]) -> dict[str, Any]:
         """Loss and metrics of one batch, with batch norms folded; returns the running means."""
@@ -60,7 +75,8 @@ class Steps:
         with torch.no_grad():
             outputs = self.inference()(*inputs)
             loss = self.loss(y, outputs, sample_weight) + self.inference_penalty()
-            return self.metrics.update(loss, y, outputs, sample_weight)
+            self.metrics.update(loss, y, outputs, sample_weight)
+            return self.metrics.logs()
 
     def predict(self, data: list[Any]) -> Any:
         """The model's outputs for one batch."""
