@@ -58,9 +58,9 @@ def conv(
     )(x)
 
 
-def batch_norm(x: Tensor, **name: str) -> Tensor:
+def batch_norm(x: Tensor, **options: str) -> Tensor:
     """Batch normalisation with torch's epsilon, and its momentum 0.1 in Keras' sense (1 - 0.1)."""
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, **name)(x)
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, **options)(x)
 
 
 def pool(x: Tensor, kind: str, size: int = 2, strides: int | None = None) -> Tensor:
