@@ -68,7 +68,6 @@ def _install(model: Any) -> None:
             raise Unsupported(f"{type(model).__name__}'s own {method}")
     _keep_freed_memory()
     steps = Steps(model)
-    steps.inference()
     model.predict_function = steps.predict
     if model.compiled:
         model.test_function = steps.test
@@ -85,5 +84,5 @@ def _keep_freed_memory() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             libc = ctypes.CDLL(None)
-            libc.mallopt(mmap_threshold, 2**30)
-            libc.mallopt(trim_threshold, 2**31 - 1)
+            libc.mallopt(mmap_threshold, 2**25)  # the most that glibc itself would choose
+            libc.mallopt(trim_threshold, 2**28)

@@ -26,9 +26,8 @@ class Steps:
     def __init__(self, model: Any) -> None:
         self.model = model
         self.trained = 0  # in-place kernels of torch do not all count versions, so the training steps are counted
-        self._inference: Program | None = None
-        self._seen: Any = None
         self._inputs = [(x.dtype, len(x.shape)) for x in model.inputs]
+        self._prepare_inference()
         if model.compiled:
             self.metrics = Metrics(model)
             self.loss, self._native_loss = loss_function(model)
@@ -83,12 +82,15 @@ class Steps:
         with torch.no_grad():
             return packed(self.model, self.inference()(*self._unpack(data)[0]))
 
+    def _prepare_inference(self) -> None:
+        self._inference = lower(self.model, training=False)
+        self.inference_penalty = penalty(self._inference.weights)
+        self._seen: Any = None
+
     def inference(self) -> Program:
         """The program without gradients, its folded weights up to date."""
-        if self._inference is None or self._inference.weights.moved():
-            self._inference = lower(self.model, training=False)
-            self.inference_penalty = penalty(self._inference.weights)
-            self._seen = None
+        if self._inference.weights.moved():
+            self._prepare_inference()
         weights = self._inference.weights
         seen = (self.trained, weights.versions())
         if seen != self._seen:

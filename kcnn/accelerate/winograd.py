@@ -89,8 +89,7 @@ class _Convolution(torch.autograd.Function):
         to_x = to_kernel = to_bias = None
         if ctx.needs_input_grad[0]:
             size = _size(gradient, 2 - ctx.padding)
-            turned = _spread(kernel.flip(0, 1), size).transpose(1, 2)
-            to_x = _forward(gradient, turned, None, 2 - ctx.padding, size)
+            to_x = _forward(gradient, _spread(kernel.flip(0, 1), size).transpose(1, 2), None, 2 - ctx.padding, size)
         if ctx.needs_input_grad[1]:
             to_kernel = _kernel_gradient(x, gradient, ctx.padding).view(kernel.shape)
         if ctx.needs_input_grad[2]:
