@@ -48,8 +48,10 @@ def _convert(source: str, target: str) -> None:
 def _run(saved_model: str, given: str, found: str) -> None:
     import tensorflow
 
-    network = tensorflow.saved_model.load(saved_model)
-    np.save(found, network.serve([tensorflow.constant(np.load(given))]).numpy())
+    serve = tensorflow.saved_model.load(saved_model).signatures["serving_default"]
+    (name,) = serve.structured_input_signature[1]
+    (logits,) = serve(**{name: tensorflow.constant(np.load(given))}).values()
+    np.save(found, logits.numpy())
 
 
 if __name__ == "__main__":
