@@ -14,7 +14,8 @@ import torch.nn.functional as F
 
 Tensor = torch.Tensor
 
-LEAST_CHANNELS = 64 * 128  # inputs times outputs; with fewer, the transforms cost more than they save
+LEAST_GAIN = 1.5  # in multiplications, those of the transforms counted as TRANSFORM: they wait for memory
+TRANSFORM = 3
 CACHED = 2**20  # bytes of transformed input that are worked on at a time
 TILES = 64  # at least so many at a time, for the kernel is read again for each
 
@@ -55,9 +56,15 @@ def pays(layer: Any, shape: tuple[int | None, ...], padding: tuple[int, ...]) ->
         padding: top, bottom, left, right.
     """
     plain = tuple(layer.kernel_size) == (3, 3) and {*layer.strides, *layer.dilation_rate, layer.groups} == {1}
-    many = layer.kernel.shape[2] * layer.kernel.shape[3] >= LEAST_CHANNELS
-    small = layer.kernel.value.device.type == "cpu" and layer.compute_dtype == layer.kernel.dtype == "float32"
-    return plain and many and small and None not in shape[1:3] and len(set(padding)) == 1
+    here = layer.kernel.value.device.type == "cpu" and layer.compute_dtype == layer.kernel.dtype == "float32"
+    height, width, outputs = (side or 0 for side in shape[1:])
+    if not (plain and here and height and width and len(set(padding)) == 1):
+        return False
+    inputs, size = layer.kernel.shape[2], _size(height, width)
+    tiles, places = -(-height // size) * -(-width // size), (size + 2) ** 2
+    transformed = places * tiles * (inputs * places + outputs * size * size)
+    cost = places * tiles * inputs * outputs + TRANSFORM * transformed
+    return 9 * height * width * inputs * outputs >= LEAST_GAIN * cost
 
 
 def convolve(x: Tensor, kernel: Tensor, bias: Tensor | None, padding: int) -> Tensor:
@@ -79,7 +86,7 @@ class _Convolution(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, kernel: Tensor, bias: Tensor | None, padding: int) -> Tensor:
         ctx.save_for_backward(x, kernel)
         ctx.padding = padding
-        size = _size(x, padding)
+        size = _size(*(side + 2 * padding - 2 for side in x.shape[2:]))
         return _forward(x, _spread(kernel, size), bias, padding, size)
 
     @staticmethod
@@ -88,7 +95,7 @@ class _Convolution(torch.autograd.Function):
         x, kernel = ctx.saved_tensors
         to_x = to_kernel = to_bias = None
         if ctx.needs_input_grad[0]:
-            size = _size(gradient, 2 - ctx.padding)
+            size = _size(*x.shape[2:])
             to_x = _forward(gradient, _spread(kernel.flip(0, 1), size).transpose(1, 2), None, 2 - ctx.padding, size)
         if ctx.needs_input_grad[1]:
             to_kernel = _kernel_gradient(x, gradient, ctx.padding).view(kernel.shape)
@@ -97,9 +104,9 @@ class _Convolution(torch.autograd.Function):
         return to_x, to_kernel, to_bias, None
 
 
-def _size(x: Tensor, padding: int) -> int:
-    """Of the tiles: larger ones save more, if the map is not smaller than one."""
-    return 4 if max(x.shape[2:]) + 2 * padding - 2 > 2 else 2
+def _size(height: int, width: int) -> int:
+    """Of the tiles, for an output of this size: larger ones save more, if the map is not smaller than one."""
+    return 4 if max(height, width) > 2 else 2
 
 
 def _spread(kernel: Tensor, size: int) -> Tensor:
@@ -126,9 +133,9 @@ def _forward(x: Tensor, kernel: Tensor, bias: Tensor | None, padding: int, size:
 
 def _kernel_gradient(x: Tensor, gradient: Tensor, padding: int) -> Tensor:
     """(9, in * out)"""
-    size = _size(x, padding)
-    _, spread, back = transforms(size)
     batch, outputs, height, width = gradient.shape
+    size = _size(height, width)
+    _, spread, back = transforms(size)
     rows, columns = -(-height // size), -(-width // size)
     whole = F.pad(gradient.permute(0, 2, 3, 1), (0, 0, 0, columns * size - width, 0, rows * size - height)).contiguous()
     whole = whole.view(batch, rows, size, columns, size, outputs)
