@@ -80,9 +80,9 @@ def _keep_freed_memory() -> None:
     import ctypes
     import sys
 
-    trim_threshold, mmap_threshold = -1, -3  # of malloc.h
+    trim_threshold, most_mmaps = -1, -4  # of malloc.h
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             libc = ctypes.CDLL(None)
-            libc.mallopt(mmap_threshold, 2**25)  # the most that glibc itself would choose
-            libc.mallopt(trim_threshold, 2**28)
+            libc.mallopt(trim_threshold, -1)  # never
+            libc.mallopt(most_mmaps, 0)  # each tensor of 32 MiB or more would be its own mapping, new in every step

@@ -74,12 +74,18 @@ def _convolve(node: Node, weights: Weights, kernel: Callable[[], Tensor], bias: 
 
 
 def conv2d(node: Node, weights: Weights) -> Run:
-    special = phases if node.phases else winograd if winograd.pays(node.op, node.shape, node.zeros()) else None
-    if special is not None:
-        matrix, bias, padding = weights.kernel(node, node.op.kernel, DENSE), weights.bias(node), node.zeros()[0]
-        return lambda x: special.convolve(x, matrix, bias, padding)
-    kernel = weights.kernel(node, node.op.kernel, KERNEL)
-    return _convolve(node, weights, lambda: kernel, weights.bias(node), node.op.groups, tuple(node.op.kernel_size))
+    layer, padding, training = node.op, node.zeros(), weights.training
+    by_winograd = not node.phases and winograd.pays(layer, node.shape, padding, training)
+    kernel = weights.kernel(node, layer.kernel, DENSE if node.phases or by_winograd else KERNEL)
+    bias = weights.bias(node)
+    if node.phases:
+        return lambda x: phases.convolve(x, kernel, bias, padding[0])
+    if by_winograd and training:
+        return lambda x: winograd.convolve(x, kernel, bias, padding[0])
+    if by_winograd:
+        spread = weights.derived(lambda: winograd.spread(kernel, node.shape))
+        return lambda x: winograd.infer(x, spread, bias, padding[0])
+    return _convolve(node, weights, lambda: kernel, bias, layer.groups, tuple(layer.kernel_size))
 
 
 def depthwise_conv2d(node: Node, weights: Weights) -> Run:

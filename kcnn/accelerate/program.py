@@ -1,5 +1,6 @@
 """Lowering: from a Keras model to a flat list of native calls."""
 
+import math
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -13,12 +14,14 @@ from kcnn.accelerate.weights import Weights
 
 Tensor = torch.Tensor
 
+CACHE = 2**22  # numbers, 8 MiB of them in float32
 
 class Program:
     """A lowered model: call it with the inputs as Keras has them; it returns the list of outputs, also so."""
 
     def __init__(self, graph: Graph, weights: Weights, dtypes: dict[int, str]) -> None:
         self.weights = weights
+        self._part = images_in_cache(graph)
         steps = [(_lower(node, weights, dtypes), node.inputs, node.output) for node in graph.nodes]
         self._steps, self._outputs, self._size = _allocate(steps, graph)
         self._count = len(graph.inputs)
@@ -28,6 +31,14 @@ class Program:
         for run, sources, target in self._steps:
             values[target] = run(*[values[source] for source in sources])
         return [nhwc(values[output]) for output in self._outputs]
+
+    def in_parts(self, *inputs: Tensor) -> list[Tensor]:
+        """The same for a model without batch statistics, but no more images at a time than the caches hold."""
+        count, whole = len(inputs[0]), self._part is None or inputs[0].device.type != "cpu"
+        if whole or count <= self._part:
+            return self(*inputs)
+        parts = zip(*(x.tensor_split(-(-count // self._part)) for x in inputs), strict=True)
+        return [torch.cat(outputs) for outputs in zip(*(self(*part) for part in parts), strict=True)]
 
 
 def lower(model: Any, training: bool, trainable: Collection[int] = ()) -> Program:
@@ -49,6 +60,17 @@ def lower(model: Any, training: bool, trainable: Collection[int] = ()) -> Progra
     graphs.mark_inplace(graph, FRESH)
     dtypes = {number: x.dtype for number, x in zip(graph.inputs, model.inputs, strict=True)}
     return Program(graph, Weights(training, trainable), dtypes)
+
+
+def images_in_cache(graph: Graph) -> int | None:
+    """As many images that the largest value between two layers fits the processor's caches.
+
+    None if a size is not known, or if an operation is not of the table: it may mix the images of a batch.
+    """
+    shapes = [node.shape[1:] for node in graph.nodes]
+    if any(None in shape for shape in shapes) or any(type(node.op) not in LAYERS for node in graph.nodes):
+        return None
+    return max(1, CACHE // max(math.prod(shape) for shape in shapes))
 
 
 def _lower(node: Node, weights: Weights, dtypes: dict[int, str]) -> Callable[..., Tensor]:

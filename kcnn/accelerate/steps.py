@@ -72,7 +72,7 @@ class Steps:
         """Loss and metrics of one batch, with batch norms folded; returns the running means."""
         inputs, y, sample_weight = self._unpack(data)
         with torch.no_grad():
-            outputs = self.inference()(*inputs)
+            outputs = self.inference().in_parts(*inputs)
             loss = self.loss(y, outputs, sample_weight) + self.inference_penalty()
             self.metrics.update(loss, y, outputs, sample_weight)
             return self.metrics.logs()
@@ -80,7 +80,7 @@ class Steps:
     def predict(self, data: list[Any]) -> Any:
         """The model's outputs for one batch."""
         with torch.no_grad():
-            return packed(self.model, self.inference()(*self._unpack(data)[0]))
+            return packed(self.model, self.inference().in_parts(*self._unpack(data)[0]))
 
     def _prepare_inference(self) -> None:
         self._inference = lower(self.model, training=False)

@@ -56,7 +56,7 @@ class Weights:
         self.trainable = trainable if training else ()
         self.variables: dict[int, tuple[Any, Layout, Tensor]] = {}
         self._folded: dict[int, tuple[Tensor, Tensor]] = {}
-        self._refresh: list[Callable[[], None]] = []
+        self._refresh: list[Callable[[], Any]] = []
 
     def __call__(self, variable: Any, layout: Layout = PLAIN) -> Tensor:
         """A view of the variable in torch's order of axes; it collects gradients if the variable trains."""
@@ -84,6 +84,13 @@ class Weights:
     def bias(self, node: Node) -> Tensor | None:
         """The layer's bias, with the shift of the batch norm that is folded into it; call it after `kernel`."""
         return self.optional(node.op.bias) if node.norm is None else self._folded[id(node)][1]
+
+    def derived(self, compute: Callable[[], Tensor]) -> Tensor:
+        """What is computed from other weights, and again whenever they have changed; for inference only."""
+        with torch.no_grad():
+            value = compute()
+        self._refresh.append(lambda: value.copy_(compute()))
+        return value
 
     def constant(self, value: Any, dtype: torch.dtype) -> Tensor:
         """A number, list or tensor that does not change, on the device of the variables."""

@@ -14,8 +14,9 @@ import torch.nn.functional as F
 
 Tensor = torch.Tensor
 
-LEAST_GAIN = 1.5  # in multiplications, those of the transforms counted as TRANSFORM: they wait for memory
-TRANSFORM = 3
+LEAST_GAIN = 1.9  # in multiplications, where those of the transforms, which wait for memory, count more:
+TRANSFORM = 4  # as many each, for images and results
+KERNEL = 70 / 64  # for a weight in each place of a tile; training transforms the kernel again for each batch, say of 64
 CACHED = 2**20  # bytes of transformed input that are worked on at a time
 TILES = 64  # at least so many at a time, for the kernel is read again for each
 
@@ -48,7 +49,7 @@ def transforms(size: int) -> tuple[Tensor, Tensor, Tensor]:
     return image, kernel, back
 
 
-def pays(layer: Any, shape: tuple[int | None, ...], padding: tuple[int, ...]) -> bool:
+def pays(layer: Any, shape: tuple[int | None, ...], padding: tuple[int, ...], training: bool) -> bool:
     """Whether a Conv2D with this output shape, and so many zeros before and after each axis, gains by it.
 
     Args:
@@ -62,8 +63,9 @@ def pays(layer: Any, shape: tuple[int | None, ...], padding: tuple[int, ...]) ->
         return False
     inputs, size = layer.kernel.shape[2], _size(height, width)
     tiles, places = -(-height // size) * -(-width // size), (size + 2) ** 2
-    transformed = places * tiles * (inputs * places + outputs * size * size)
-    cost = places * tiles * inputs * outputs + TRANSFORM * transformed
+    transforms = places * tiles * (inputs * places + outputs * size * size)
+    products = places * inputs * outputs
+    cost = tiles * products + TRANSFORM * transforms + (KERNEL * products if training else 0)
     return 9 * height * width * inputs * outputs >= LEAST_GAIN * cost
 
 
@@ -79,6 +81,16 @@ def convolve(x: Tensor, kernel: Tensor, bias: Tensor | None, padding: int) -> Te
         (batch, out, height, width), channels last in memory.
     """
     return _Convolution.apply(x, kernel, bias, padding)
+
+
+def spread(kernel: Tensor, shape: tuple[int | None, ...]) -> Tensor:
+    """The transformed kernel, ((size+2)², in, out), for outputs of this shape (batch, height, width, channels)."""
+    return _spread(kernel, _size(*shape[1:3]))
+
+
+def infer(x: Tensor, kernel: Tensor, bias: Tensor | None, padding: int) -> Tensor:
+    """The same without gradients, with what `spread` gave."""
+    return _forward(x, kernel, bias, padding, round(len(kernel) ** 0.5) - 2)
 
 
 class _Convolution(torch.autograd.Function):

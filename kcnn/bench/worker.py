@@ -1,5 +1,6 @@
 """The child process of `kcnn.bench`: one engine that runs as many steps as each line of stdin says."""
 
+import contextlib
 import json
 import os
 import resource
@@ -31,6 +32,7 @@ def main() -> None:
         settings["device"] = "cuda" if torch.cuda.is_available() else "cpu"
     settings["precision"] = settings["precision"] or ("mixed_bfloat16" if "cuda" in settings["device"] else "float32")
     run = {"kcnn": _keras, "keras": _keras, "pytorch": _pytorch}[settings["engine"]](settings)
+    _forget_peak()  # that of drawing the weights; they themselves still count
     for line in sys.stdin:
         steps = int(line)
         print(json.dumps(_answer(run, steps, settings)), file=answers, flush=True)
@@ -69,11 +71,12 @@ def _keras(settings: dict[str, Any]) -> Run:
     _measure_memory_from_here()
     images, labels = data(settings)
     model = build_model(settings["model"], images.shape[1:], CLASSES)
-    model.compile(
-        keras.optimizers.SGD(RATE, momentum=MOMENTUM),
-        keras.losses.CategoricalCrossentropy(from_logits=True),
-        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-    )
+    if settings["mode"] == "train":
+        model.compile(
+            keras.optimizers.SGD(RATE, momentum=MOMENTUM),
+            keras.losses.CategoricalCrossentropy(from_logits=True),
+            metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        )
     if settings["engine"] == "kcnn" and not accelerate(model):
         raise SystemExit("kcnn.accelerate does not take the model")
     batch_size = settings["batch_size"]
@@ -100,13 +103,16 @@ _before = 0
 
 
 def _measure_memory_from_here() -> None:
-    """Forget the peak of the imports; Linux lets a process do that for itself."""
+    """Leave out what the imports took."""
     global _before
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
+    with contextlib.suppress(OSError, KeyError):
         _before = _status("VmRSS")
-    except (OSError, KeyError):
-        _before = 0
+
+
+def _forget_peak() -> None:
+    """Linux lets a process do that for itself."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _status(key: str) -> int:
