@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from keras import layers
 
 import kcnn  # noqa: F401  sets the backend before keras is imported
-from kcnn.accelerate import accelerate, winograd
+from kcnn.accelerate import accelerate, program, winograd
 from kcnn.models import build_model
 from kcnn.optimizers import OPTIMIZERS, coupled
 
@@ -212,6 +212,50 @@ def test_a_model_that_was_never_compiled_predicts():
     assert accelerate(model)
     assert_close([expected], [model.predict(images[0], verbose=0)])
     assert model.train_function is None
+
+
+@pytest.mark.parametrize("training", [None, True])
+def test_prediction_in_parts_is_that_of_the_whole_batch(monkeypatch, training):
+    """Also where a call says training=True: Keras' fit and predict overrule it."""
+    inputs = keras.Input((8, 8, 3))
+    x = layers.BatchNormalization()(layers.Conv2D(4, 3)(inputs), training=training)
+    model = keras.Model(inputs, layers.GlobalAveragePooling2D()(layers.ReLU()(x)))
+    images = np.random.default_rng(0).normal(size=(37, 8, 8, 3)).astype("float32")
+    expected = model.predict(images, batch_size=37, verbose=0)
+    monkeypatch.setattr(program, "CACHE", 10 * 6 * 6 * 4)
+    assert accelerate(model)
+    sizes = []
+    monkeypatch.setattr(program.Program, "__call__", counted(sizes))
+    assert_close([expected], [model.predict(images, batch_size=37, verbose=0)])
+    assert sizes == [10, 9, 9, 9]
+
+
+def counted(sizes):
+    original = program.Program.__call__
+
+    def call(self, *inputs):
+        sizes.append(len(inputs[0]))
+        return original(self, *inputs)
+
+    return call
+
+
+def test_prediction_by_winograd_follows_the_weights(monkeypatch):
+    monkeypatch.setattr(winograd, "LEAST_GAIN", 0)
+    used = []
+    monkeypatch.setattr(winograd, "infer", lambda *args, infer=winograd.infer: used.append(1) or infer(*args))
+    stock, fast = pair(convolutional)
+    images, targets = batches((8, 8, 3), steps=3)
+    for x, y in zip(images, targets, strict=True):
+        assert_close([stock.predict(x, verbose=0)], [fast.predict(x, verbose=0)])
+        train_both(stock, fast, [x], [y])
+    assert len(used) == 3
+
+
+def convolutional():
+    x = inputs = keras.Input((8, 8, 3))
+    x = layers.BatchNormalization()(layers.Conv2D(5, 3, padding="same")(x))
+    return keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling2D()(layers.ReLU()(x))))
 
 
 def test_frozen_layers_stay_as_they_are():

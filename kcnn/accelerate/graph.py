@@ -25,7 +25,6 @@ class Node:
         inputs, output: numbers of the values that it reads and writes.
         shape, dtype: of the output, (None, …, channels) and "float32" or the like.
         arguments: Keras' symbolic arguments of the call.
-        training: what the call says about `training`; None where it leaves that to the caller.
         padding: zeros (top, bottom, left, right) taken over from a ZeroPadding2D before it.
         norm: the BatchNormalization after it, whose inference form is folded into its weights.
         inplace: it may overwrite its input.
@@ -38,7 +37,6 @@ class Node:
     shape: tuple[int | None, ...]
     dtype: str
     arguments: Any = None
-    training: bool | None = None
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     norm: Operation = None
     inplace: bool = False
@@ -85,7 +83,7 @@ def trace(model: Any) -> Graph:
         raise Unsupported(f"{type(model).__name__} {model.name!r}, which is not a functional model")
     numbers: dict[int, int] = {id(x): i for i, x in enumerate(function.inputs)}
     graph = Graph(list(range(len(function.inputs))), [])
-    values = _trace(function, numbers, graph, None)
+    values = _trace(function, numbers, graph)
     graph.outputs = values
     return graph
 
@@ -99,25 +97,23 @@ def functional(model: Any) -> Functional | None:
     return None
 
 
-def _trace(function: Functional, numbers: dict[int, int], graph: Graph, training: bool | None) -> list[int]:
+def _trace(function: Functional, numbers: dict[int, int], graph: Graph) -> list[int]:
     """Append the function's nodes; `numbers` maps id(symbolic tensor) → value number. Returns the outputs'."""
     for depth in sorted(function._nodes_by_depth, reverse=True):
         for node in function._nodes_by_depth[depth]:
             if node.operation is None or node.is_input or len(node.outputs) == 0:
                 continue
-            said = node.arguments.kwargs.get("training")
-            inner = training if said is None else said
             inputs = [numbers[id(x)] for x in node.input_tensors]
             nested = functional(node.operation)
             if nested is not None:
                 within = dict(zip(map(id, nested.inputs), inputs, strict=True))
-                outputs = _trace(nested, within, graph, inner)
+                outputs = _trace(nested, within, graph)
             else:
                 if len(node.outputs) != 1:
                     raise Unsupported(f"{type(node.operation).__name__} {node.operation.name!r} with several outputs")
                 outputs = [_new_number(graph)]
                 [out] = node.outputs
-                args = (node.operation, inputs, outputs[0], tuple(out.shape), out.dtype, node.arguments, inner)
+                args = (node.operation, inputs, outputs[0], tuple(out.shape), out.dtype, node.arguments)
                 graph.nodes.append(Node(*args))
             numbers.update(zip(map(id, node.outputs), outputs, strict=True))
     return [numbers[id(x)] for x in function.outputs]
@@ -201,7 +197,7 @@ def fold_norms(graph: Graph, foldable: Iterable[type], training: bool) -> None:
             continue
         once = consumers[before.output] == 1 and calls[id(before.op)] == 1
         last = node.op.axis in (-1, len(node.shape) - 1)
-        if once and last and type(before.op) in foldable and not (training or node.training):
+        if once and last and type(before.op) in foldable and not training:
             before.norm, before.output = node.op, node.output
             graph.nodes.remove(node)
             producers[before.output] = before

@@ -13,96 +13,20 @@ import torch
 import torch.nn.functional as F
 from keras import layers as K
 
-from kcnn.accelerate import phases, winograd
+from kcnn.accelerate import phases
+from kcnn.accelerate.convolutions import (
+    Run,
+    Tensor,
+    conv2d,
+    depthwise_conv2d,
+    dtype_of,
+    nchw,
+    nhwc,
+    padder,
+    separable_conv2d,
+)
 from kcnn.accelerate.graph import Node, Unsupported, is_relu
-from kcnn.accelerate.weights import DENSE, DEPTHWISE, KERNEL, Weights
-
-Tensor = torch.Tensor
-Run = Callable[..., Tensor]
-Pair = tuple[int, int]
-
-
-def nhwc(x: Tensor) -> Tensor:
-    """A view of the tensor in Keras' order of axes."""
-    return x.permute(0, 2, 3, 1) if x.ndim == 4 else x
-
-
-def nchw(x: Tensor) -> Tensor:
-    """A view of a tensor in Keras' order of axes as the lowered model has it."""
-    return x.permute(0, 3, 1, 2) if x.ndim == 4 else x
-
-
-def dtype_of(layer: Any) -> torch.dtype:
-    """The dtype that the layer computes in."""
-    return getattr(torch, layer.compute_dtype)
-
-
-def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> Pair:
-    """Zeros before and after one axis for Keras' padding "same"."""
-    reach = (kernel - 1) * dilation + 1
-    total = reach - 1 if stride == 1 else max(0, (-(-size // stride) - 1) * stride + reach - size)
-    return total // 2, total - total // 2
-
-
-def padder(layer: Any, kernel: Pair, node: Node, mode: str = "constant") -> Callable[[Tensor], tuple[Tensor, Pair]]:
-    """What gives the input, padded where torch's own symmetric padding cannot, and the padding left to torch."""
-    strides, dilation = tuple(layer.strides), tuple(getattr(layer, "dilation_rate", (1, 1)))
-
-    def pad(x: Tensor) -> tuple[Tensor, Pair]:
-        top, bottom, left, right = node.padding
-        if layer.padding == "same":
-            top, bottom = same_padding(x.shape[2], kernel[0], strides[0], dilation[0])
-            left, right = same_padding(x.shape[3], kernel[1], strides[1], dilation[1])
-        if top == bottom and left == right:
-            return x, (top, left)
-        return F.pad(x, (left, right, top, bottom), mode=mode), (0, 0)
-
-    return pad
-
-
-def _convolve(node: Node, weights: Weights, kernel: Callable[[], Tensor], bias: Any, groups: int, size: Pair) -> Run:
-    layer, dtype = node.op, dtype_of(node.op)
-    strides, dilation, pad = tuple(layer.strides), tuple(layer.dilation_rate), padder(layer, size, node)
-
-    def run(x: Tensor) -> Tensor:
-        x, padding = pad(x)
-        return F.conv2d(
-            x, kernel().to(dtype), None if bias is None else bias.to(dtype), strides, padding, dilation, groups
-        )
-
-    return run
-
-
-def conv2d(node: Node, weights: Weights) -> Run:
-    layer, padding, training = node.op, node.zeros(), weights.training
-    by_winograd = not node.phases and winograd.pays(layer, node.shape, padding, training)
-    kernel = weights.kernel(node, layer.kernel, DENSE if node.phases or by_winograd else KERNEL)
-    bias = weights.bias(node)
-    if node.phases:
-        return lambda x: phases.convolve(x, kernel, bias, padding[0])
-    if by_winograd and training:
-        return lambda x: winograd.convolve(x, kernel, bias, padding[0])
-    if by_winograd:
-        spread = weights.derived(lambda: winograd.spread(kernel, node.shape))
-        return lambda x: winograd.infer(x, spread, bias, padding[0])
-    return _convolve(node, weights, lambda: kernel, bias, layer.groups, tuple(layer.kernel_size))
-
-
-def depthwise_conv2d(node: Node, weights: Weights) -> Run:
-    kernel = weights.kernel(node, node.op.kernel, DEPTHWISE)
-    channels, multiplier, height, width = kernel.shape
-    shape = (channels * multiplier, 1, height, width)
-    return _convolve(node, weights, lambda: kernel.view(shape), weights.bias(node), channels, (height, width))
-
-
-def separable_conv2d(node: Node, weights: Weights) -> Run:
-    layer, dtype = node.op, dtype_of(node.op)
-    depthwise = weights(layer.depthwise_kernel, DEPTHWISE)
-    channels, multiplier, height, width = depthwise.shape
-    shape = (channels * multiplier, 1, height, width)
-    first = _convolve(node, weights, lambda: depthwise.view(shape), None, channels, (height, width))
-    kernel, bias = weights.kernel(node, layer.pointwise_kernel, KERNEL), weights.bias(node)
-    return lambda x: F.conv2d(first(x), kernel.to(dtype), None if bias is None else bias.to(dtype))
+from kcnn.accelerate.weights import DENSE, Weights
 
 
 def dense(node: Node, weights: Weights) -> Run:
@@ -144,7 +68,7 @@ def batch_normalization(node: Node, weights: Weights) -> Run:
             variance.lerp_(inverse.pow(-2).sub_(epsilon), new)
         return y.to(dtype)
 
-    return moving if weights.training_of(node) and layer.trainable else still
+    return moving if weights.training and layer.trainable else still
 
 
 def layer_normalization(node: Node, weights: Weights) -> Run:
@@ -204,7 +128,7 @@ def zero_padding2d(node: Node, weights: Weights) -> Run:
 def dropout(node: Node, weights: Weights) -> Run:
     if node.op.noise_shape is not None:
         raise Unsupported(f"{node.name} with noise_shape")
-    rate = node.op.rate if weights.training_of(node) else 0
+    rate = node.op.rate if weights.training else 0
     return (lambda x: F.dropout(x, rate, True)) if rate else (lambda x: x)
 
 

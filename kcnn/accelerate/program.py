@@ -1,6 +1,7 @@
 """Lowering: from a Keras model to a flat list of native calls."""
 
 import math
+import sys
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -8,13 +9,15 @@ import keras
 import torch
 
 from kcnn.accelerate import graph as graphs
+from kcnn.accelerate.convolutions import nchw, nhwc
 from kcnn.accelerate.graph import Graph, Node, Unsupported
-from kcnn.accelerate.layers import CONVOLUTIONS, FOLDABLE, FRESH, LAYERS, nchw, nhwc, weightless
+from kcnn.accelerate.layers import CONVOLUTIONS, FOLDABLE, FRESH, LAYERS, weightless
 from kcnn.accelerate.weights import Weights
 
 Tensor = torch.Tensor
 
-CACHE = 2**22  # numbers, 8 MiB of them in float32
+CACHE = 2**22  # numbers, 16 MiB of them in float32
+
 
 class Program:
     """A lowered model: call it with the inputs as Keras has them; it returns the list of outputs, also so."""
@@ -34,8 +37,8 @@ class Program:
 
     def in_parts(self, *inputs: Tensor) -> list[Tensor]:
         """The same for a model without batch statistics, but no more images at a time than the caches hold."""
-        count, whole = len(inputs[0]), self._part is None or inputs[0].device.type != "cpu"
-        if whole or count <= self._part:
+        count = len(inputs[0])
+        if count <= self._part or inputs[0].device.type != "cpu":
             return self(*inputs)
         parts = zip(*(x.tensor_split(-(-count // self._part)) for x in inputs), strict=True)
         return [torch.cat(outputs) for outputs in zip(*(self(*part) for part in parts), strict=True)]
@@ -62,15 +65,15 @@ def lower(model: Any, training: bool, trainable: Collection[int] = ()) -> Progra
     return Program(graph, Weights(training, trainable), dtypes)
 
 
-def images_in_cache(graph: Graph) -> int | None:
+def images_in_cache(graph: Graph) -> int:
     """As many images that the largest value between two layers fits the processor's caches.
 
-    None if a size is not known, or if an operation is not of the table: it may mix the images of a batch.
+    No limit if a size is not known, or if an operation is not of the table: it may mix the images of a batch.
     """
-    shapes = [node.shape[1:] for node in graph.nodes]
-    if any(None in shape for shape in shapes) or any(type(node.op) not in LAYERS for node in graph.nodes):
-        return None
-    return max(1, CACHE // max(math.prod(shape) for shape in shapes))
+    sizes = [math.prod(side or 0 for side in node.shape[1:]) for node in graph.nodes]
+    if not all(sizes) or any(type(node.op) not in LAYERS for node in graph.nodes):
+        return sys.maxsize
+    return max(1, CACHE // max(sizes))
 
 
 def _lower(node: Node, weights: Weights, dtypes: dict[int, str]) -> Callable[..., Tensor]:

@@ -72,10 +72,6 @@ class Weights:
         """The same for a variable that the layer may not have."""
         return None if variable is None else self(variable)
 
-    def training_of(self, node: Node) -> bool:
-        """Whether this call of a layer is in training mode."""
-        return self.training if node.training is None else node.training
-
     def kernel(self, node: Node, variable: Any, layout: Layout) -> Tensor:
         """The kernel of the node's layer, times the scale of the batch norm that is folded into it."""
         view = self(variable, layout)

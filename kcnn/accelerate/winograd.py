@@ -85,7 +85,8 @@ def convolve(x: Tensor, kernel: Tensor, bias: Tensor | None, padding: int) -> Te
 
 def spread(kernel: Tensor, shape: tuple[int | None, ...]) -> Tensor:
     """The transformed kernel, ((size+2)², in, out), for outputs of this shape (batch, height, width, channels)."""
-    return _spread(kernel, _size(*shape[1:3]))
+    height, width = (side or 0 for side in shape[1:3])
+    return _spread(kernel, _size(height, width))
 
 
 def infer(x: Tensor, kernel: Tensor, bias: Tensor | None, padding: int) -> Tensor:

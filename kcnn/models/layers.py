@@ -37,6 +37,7 @@ def conv(
     strides: int = 1,
     padding: int | None = None,
     use_bias: bool = True,
+    initializer: Any = "he_normal",
     **name: str,
 ) -> Tensor:
     """Convolution padded by `padding` zeros on every side (default: kernel // 2), as in torch.
@@ -53,7 +54,7 @@ def conv(
         strides=strides,
         padding="same" if same else "valid",
         use_bias=use_bias,
-        kernel_initializer="he_normal",
+        kernel_initializer=initializer,
         **name,
     )(x)
 
@@ -69,9 +70,11 @@ def pool(x: Tensor, kind: str, size: int = 2, strides: int | None = None) -> Ten
     return layer(size, strides=strides)(x)
 
 
-def dense(x: Tensor, units: int, activation: str | None = "relu", **name: str) -> Tensor:
+def dense(
+    x: Tensor, units: int, activation: str | None = "relu", initializer: Any = "he_normal", **name: str
+) -> Tensor:
     """A hidden fully connected layer."""
-    return layers.Dense(units, activation=activation, kernel_initializer="he_normal", **name)(x)
+    return layers.Dense(units, activation=activation, kernel_initializer=initializer, **name)(x)
 
 
 def head(x: Tensor, num_classes: int, name: str = "logits") -> Tensor:
