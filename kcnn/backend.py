@@ -49,13 +49,13 @@ def select(
     """
     check_device(device)
     named = named_by_environment()
+    if (backend or os.environ["KERAS_BACKEND"]) not in allowed:
+        raise UsageError(unknown("backend", backend or os.environ["KERAS_BACKEND"], allowed))
     if backend and named and backend != named:
         raise UsageError(
             f"KERAS_BACKEND is {named!r}, but the backend asked for is {backend!r}: unset the one or change the other."
         )
     backend = backend or os.environ["KERAS_BACKEND"]
-    if backend not in allowed:
-        raise UsageError(unknown("backend", backend, allowed))
     if "keras" in sys.modules and sys.modules["keras"].backend.backend() != backend:
         raise UsageError(f"keras already runs on another backend in this process; set KERAS_BACKEND={backend} first.")
     os.environ.update({"KERAS_BACKEND": backend, OURS: "1"})

@@ -479,6 +479,13 @@ def test_folder_without_folders(tmp_path):
     load_fails("folder", tmp_path, tmp_path, "Each class is a folder")
 
 
+def test_folder_leaves_out_what_systems_and_tools_hide_there(tmp_path):
+    write_pictures(tmp_path, classes=(".ipynb_checkpoints", "__MACOSX", "cat", "dog"))
+    (tmp_path / "cat/._0.png").write_bytes(b"not a picture")
+    data = load_dataset("folder", str(tmp_path), image_size=8)
+    assert data.class_names == ["cat", "dog"]
+
+
 def test_a_class_with_one_picture_leaves_it_for_training(tmp_path):
     write_pictures(tmp_path, classes=("cat", "dog"), count=5)
     (tmp_path / "emu").mkdir()

@@ -37,21 +37,31 @@ def load(name: str, data_dir: Path, image_size: int) -> Dataset:
 
 
 def _read(root: Path, size: int) -> tuple[Split, list[str]]:
-    from torchvision.datasets import ImageFolder
     from torchvision.datasets.folder import make_dataset
 
     try:
-        names, indices = ImageFolder.find_classes(None, str(root))
-        samples = make_dataset(str(root), indices, EXTENSIONS)
+        names = sorted(path.name for path in root.iterdir() if path.is_dir() and not _hidden(path))
+        if len(names) < 2:
+            found = f"one class folder, {names[0]!r}" if names else "no folders in it. Each class is a folder"
+            raise KcnnError(f"{root} has {found}; a classifier needs at least two.")
+        indices = {name: label for label, name in enumerate(names)}
+        samples = make_dataset(str(root), indices, is_valid_file=_is_picture)
     except FileNotFoundError as error:
         reason = str(error).split(". ")[0]
         raise KcnnError(
             f"{root}: {reason}. Each class is a folder with at least one picture ({', '.join(EXTENSIONS)})."
         ) from error
-    if len(names) < 2:
-        raise KcnnError(f"{root} has one class folder, {names[0]!r}; a classifier needs at least two.")
     labels = np.asarray([label for _, label in samples], np.int64)
     return Split(_decode([Path(path) for path, _ in samples], size), labels), names
+
+
+def _hidden(path: Path) -> bool:
+    """Left by a system or a tool: .ipynb_checkpoints, and __MACOSX and ._photo.jpg of archives made on a Mac."""
+    return path.name.startswith((".", "__MACOSX"))
+
+
+def _is_picture(path: str) -> bool:
+    return path.lower().endswith(EXTENSIONS) and not _hidden(Path(path))
 
 
 def _decode(paths: list[Path], size: int) -> np.ndarray:
