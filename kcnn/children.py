@@ -38,10 +38,13 @@ def run_module(module: str, arguments: list[str], backend: str, relay: Callable[
 
 
 def environment(backend: str) -> dict[str, str]:
-    """This process's environment with `backend` chosen, and this very kcnn first to be found."""
+    """This process's environment with `backend` chosen, and this very kcnn first to be found.
+
+    A folder called jax where the user stands is not to be imported: `kcnn compare` itself writes such folders.
+    """
     here = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))
-    return {**os.environ, "KERAS_BACKEND": backend, OURS: "1", "PYTHONPATH": path}
+    return {**os.environ, "KERAS_BACKEND": backend, OURS: "1", "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
 
 
 def _reason(code: int, last_line: str) -> str:

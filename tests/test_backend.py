@@ -230,3 +230,12 @@ def test_a_child_process_says_why_it_failed(monkeypatch, tmp_path):
     assert run_module("dies", ["Error: no data"], "torch", lines.append) == "no data"
     assert lines[0] == "hello"
     assert run_module("killed", [], "torch") == "The process was ended by SIGKILL: usually too little memory."
+
+
+def test_a_child_process_imports_nothing_from_where_the_user_stands(monkeypatch, tmp_path):
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules/imports.py").write_text("import colorsys")
+    (tmp_path / "colorsys.py").write_text("raise SystemExit('the wrong one')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))
+    monkeypatch.chdir(tmp_path)
+    assert run_module("imports", [], "torch") == ""
