@@ -252,6 +252,18 @@ def test_prediction_by_winograd_follows_the_weights(monkeypatch):
     assert len(used) == 3
 
 
+def test_training_and_prediction_share_the_variables_memory(monkeypatch):
+    """Where prediction is by Winograd and training is not: each new layout would cost a lowering."""
+    monkeypatch.setattr(winograd, "pays", lambda layer, shape, padding, training: not training)
+    stock, fast = pair(convolutional)
+    images, targets = batches((8, 8, 3), steps=3)
+    places = [variable.value.data_ptr() for variable in fast.weights]
+    for x, y in zip(images, targets, strict=True):
+        train_both(stock, fast, [x], [y])
+        assert_close([stock.predict(x, verbose=0)], [fast.predict(x, verbose=0)])
+    assert [variable.value.data_ptr() for variable in fast.weights] == places
+
+
 def convolutional():
     x = inputs = keras.Input((8, 8, 3))
     x = layers.BatchNormalization()(layers.Conv2D(5, 3, padding="same")(x))

@@ -67,16 +67,21 @@ def _convolve(node: Node, weights: Weights, kernel: Callable[[], Tensor], bias: 
 
 
 def conv2d(node: Node, weights: Weights) -> Run:
-    layer, padding, training = node.op, node.zeros(), weights.training
-    by_winograd = not node.phases and winograd.pays(layer, node.shape, padding, training)
-    kernel = weights.kernel(node, layer.kernel, DENSE if node.phases or by_winograd else KERNEL)
+    layer, padding = node.op, node.zeros()
+    trains, predicts = (
+        not node.phases and winograd.pays(layer, node.shape, padding, training) for training in (True, False)
+    )
+    # One layout for training and prediction: the variable has only one memory.
+    as_keras = node.phases or trains
+    kernel = weights.kernel(node, layer.kernel, DENSE if as_keras else KERNEL)
     bias = weights.bias(node)
     if node.phases:
         return lambda x: phases.convolve(x, kernel, bias, padding[0])
-    if by_winograd and training:
+    if trains and weights.training:
         return lambda x: winograd.convolve(x, kernel, bias, padding[0])
-    if by_winograd:
-        spread = weights.derived(lambda: winograd.spread(kernel, node.shape))
+    if predicts and not weights.training:
+        matrix = kernel if as_keras else kernel.permute(2, 3, 1, 0)
+        spread = weights.derived(lambda: winograd.spread(matrix, node.shape))
         return lambda x: winograd.infer(x, spread, bias, padding[0])
     return _convolve(node, weights, lambda: kernel, bias, layer.groups, tuple(layer.kernel_size))
 

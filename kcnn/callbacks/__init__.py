@@ -41,15 +41,23 @@ class LearningRate(keras.callbacks.Callback):
 class Randomness(keras.callbacks.Callback):
     """Dropout draws from (seed, epoch) alone, so that a resumed run continues as if it had not stopped."""
 
+    async_safe = True
+
     def __init__(self, seed: int) -> None:
         super().__init__()
         self.seed = seed
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        keras.utils.set_random_seed((self.seed * 1_000_003 + epoch) % 2**31)
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Not before the first batch: Keras' data loader draws, too, in a fit's first epoch after `on_epoch_begin`."""
+        if batch:
+            return
+        keras.utils.set_random_seed((self.seed * 1_000_003 + self.epoch) % 2**31)
         for layer in self.model._flatten_layers():
             if generator := getattr(layer, "seed_generator", None):
-                generator.state.assign([self.seed, epoch << 16])
+                generator.state.assign([self.seed, self.epoch << 16])
 
 
 class StopWhenNotFinite(keras.callbacks.Callback):
