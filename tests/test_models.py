@@ -181,6 +181,15 @@ def test_batch_norm_follows_torch_for_many_steps():
     np.testing.assert_allclose(variance, reference.running_var.numpy(), rtol=1e-3)  # torch divides by n - 1
 
 
+@pytest.mark.parametrize("name", ["lenet5", "simple_cnn", "convnet", "alexnet", "resnet20", "vgg11"])
+def test_every_layer_draws_its_own_weights(name):
+    """An initializer that two layers share gives both the same numbers."""
+    model = build_model(name, COLOUR, 10)
+    kernels = [ops.convert_to_numpy(w).ravel()[:20] for w in model.weights if w.path.endswith("kernel")]
+    starts = {tuple(np.sign(kernel)) for kernel in kernels}
+    assert len(starts) == len(kernels)
+
+
 @pytest.mark.parametrize("kind", ["max", "average"])
 def test_pooling_drops_the_border_as_torch_does(kind):
     images = np.random.default_rng(0).normal(size=(2, 7, 7, 3)).astype(np.float32)
