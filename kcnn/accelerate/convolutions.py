@@ -81,7 +81,7 @@ def conv2d(node: Node, weights: Weights) -> Run:
         return lambda x: winograd.convolve(x, kernel, bias, padding[0])
     if predicts and not weights.training:
         matrix = kernel if as_keras else kernel.permute(2, 3, 1, 0)
-        spread = weights.derived(lambda: winograd.spread(matrix, node.shape))
+        spread = weights.derived(lambda: winograd.spread(matrix, node.shape[1:3]))
         return lambda x: winograd.infer(x, spread, bias, padding[0])
     return _convolve(node, weights, lambda: kernel, bias, layer.groups, tuple(layer.kernel_size))
 

@@ -8,6 +8,8 @@ and where neighbours on the machine use that too it gains little. Relative to fl
 2e-7 for size 2, the direct way by 4e-7.
 """
 
+import math
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -63,7 +65,7 @@ def pays(layer: Any, shape: tuple[int | None, ...], padding: tuple[int, ...], tr
     height, width, outputs = (side or 0 for side in shape[1:])
     if not (plain and here and height and width and len(set(padding)) == 1):
         return False
-    inputs, size = layer.kernel.shape[2], _size(height, width)
+    inputs, size = layer.kernel.shape[2], _size((height, width))
     tiles, places = -(-height // size) * -(-width // size), (size + 2) ** 2
     transforms = places * tiles * (inputs * places + outputs * size * size)
     products = places * inputs * outputs
@@ -85,15 +87,14 @@ def convolve(x: Tensor, kernel: Tensor, bias: Tensor | None, padding: int) -> Te
     return _Convolution.apply(x, kernel, bias, padding)
 
 
-def spread(kernel: Tensor, shape: tuple[int | None, ...]) -> Tensor:
-    """The transformed kernel, ((size+2)², in, out), for outputs of this shape (batch, height, width, channels)."""
-    height, width = (side or 0 for side in shape[1:3])
-    return _spread(kernel, _size(height, width))
+def spread(kernel: Tensor, sides: Iterable[int | None]) -> Tensor:
+    """The transformed kernel, ((size+2)², in, out), for outputs of this height and width."""
+    return (transforms(_size(sides))[1] @ kernel.reshape(9, -1)).view(-1, *kernel.shape[2:])
 
 
 def infer(x: Tensor, kernel: Tensor, bias: Tensor | None, padding: int) -> Tensor:
-    """The same without gradients, with what `spread` gave."""
-    return _forward(x, kernel, bias, padding, round(len(kernel) ** 0.5) - 2)
+    """As `convolve` without gradients, with the kernel that `spread` gave."""
+    return _forward(x, kernel, bias, padding)
 
 
 class _Convolution(torch.autograd.Function):
@@ -101,8 +102,7 @@ class _Convolution(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, kernel: Tensor, bias: Tensor | None, padding: int) -> Tensor:
         ctx.save_for_backward(x, kernel)
         ctx.padding = padding
-        size = _size(*(side + 2 * padding - 2 for side in x.shape[2:]))
-        return _forward(x, _spread(kernel, size), bias, padding, size)
+        return _forward(x, spread(kernel, [side + 2 * padding - 2 for side in x.shape[2:]]), bias, padding)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -110,8 +110,8 @@ class _Convolution(torch.autograd.Function):
         x, kernel = ctx.saved_tensors
         to_x = to_kernel = to_bias = None
         if ctx.needs_input_grad[0]:
-            size = _size(*x.shape[2:])
-            to_x = _forward(gradient, _spread(kernel.flip(0, 1), size).transpose(1, 2), None, 2 - ctx.padding, size)
+            turned = spread(kernel.flip(0, 1), x.shape[2:]).transpose(1, 2)
+            to_x = _forward(gradient, turned, None, 2 - ctx.padding)
         if ctx.needs_input_grad[1]:
             to_kernel = _kernel_gradient(x, gradient, ctx.padding).view(kernel.shape)
         if ctx.needs_input_grad[2]:
@@ -119,18 +119,14 @@ class _Convolution(torch.autograd.Function):
         return to_x, to_kernel, to_bias, None
 
 
-def _size(height: int, width: int) -> int:
+def _size(sides: Iterable[int | None]) -> int:
     """Of the tiles, for an output of this size: larger ones save more, if the map is not smaller than one."""
-    return 4 if max(height, width) > 2 else 2
+    return 4 if max(side or 0 for side in sides) > 2 else 2
 
 
-def _spread(kernel: Tensor, size: int) -> Tensor:
-    """The transformed kernel, ((size+2)², in, out)."""
-    return (transforms(size)[1] @ kernel.reshape(9, -1)).view(-1, *kernel.shape[2:])
-
-
-def _forward(x: Tensor, kernel: Tensor, bias: Tensor | None, padding: int, size: int) -> Tensor:
+def _forward(x: Tensor, kernel: Tensor, bias: Tensor | None, padding: int) -> Tensor:
     """The convolution with a transformed kernel."""
+    size = math.isqrt(len(kernel)) - 2
     back, outputs = transforms(size)[2], kernel.shape[2]
     batch, _, height, width = x.shape
     height, width = height + 2 * padding - 2, width + 2 * padding - 2
@@ -149,16 +145,16 @@ def _forward(x: Tensor, kernel: Tensor, bias: Tensor | None, padding: int, size:
 def _kernel_gradient(x: Tensor, gradient: Tensor, padding: int) -> Tensor:
     """(9, in * out)"""
     batch, outputs, height, width = gradient.shape
-    size = _size(height, width)
-    _, spread, back = transforms(size)
+    size = _size((height, width))
+    _, onto, back = transforms(size)
     rows, columns = -(-height // size), -(-width // size)
     whole = F.pad(gradient.permute(0, 2, 3, 1), (0, 0, 0, columns * size - width, 0, rows * size - height)).contiguous()
     whole = whole.view(batch, rows, size, columns, size, outputs)
-    total = x.new_zeros(len(spread), x.shape[1], outputs)
+    total = x.new_zeros(len(onto), x.shape[1], outputs)
     for part, image in _tiles(x, padding, size, rows, columns, max(x.shape[1], outputs)):
         tiles = whole[part].permute(2, 4, 0, 1, 3, 5).reshape(size * size, -1)
-        total.baddbmm_(image.transpose(1, 2), (back.T @ tiles).view(len(spread), -1, outputs))
-    return spread.T @ total.view(len(spread), -1)
+        total.baddbmm_(image.transpose(1, 2), (back.T @ tiles).view(len(onto), -1, outputs))
+    return onto.T @ total.view(len(onto), -1)
 
 
 def _tiles(x: Tensor, padding: int, size: int, rows: int, columns: int, channels: int) -> Any:
