@@ -75,11 +75,12 @@ def test_the_model_file_alone_is_enough(trained, pictures, cli, tmp_path):
 
 
 def test_a_colour_picture_of_another_size(trained, pictures, cli, tmp_path):
-    """Twice as large, in colour and with transparency: the same answer, but for the blur of resizing."""
+    """Twice as large, in colour and with transparency: the same digit."""
     image = pictures[1]["some/1.png"][..., 0]
     large = Image.fromarray(image).resize((56, 56), Image.Resampling.NEAREST).convert("RGBA")
     large.save(tmp_path / "large.png")
     (found,) = predict_json(cli, trained[0], tmp_path / "large.png")
+    assert found["top"][0]["class"] == expected(trained[0], pictures[1]["some/1.png"], 1)[0]["class"]
     small = {row["class"]: row["probability"] for row in expected(trained[0], pictures[1]["some/1.png"], 10)}
     for row in found["top"]:
         assert row["probability"] == pytest.approx(small[row["class"]].expected, abs=0.005)
