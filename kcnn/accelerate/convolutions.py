@@ -67,6 +67,7 @@ def _convolve(node: Node, weights: Weights, kernel: Callable[[], Tensor], bias: 
 
 
 def conv2d(node: Node, weights: Weights) -> Run:
+    """By Winograd's method or by phases where one of them pays, else as torch does it."""
     layer, padding = node.op, node.zeros()
     trains, predicts = (
         not node.phases and winograd.pays(layer, node.shape, padding, training) for training in (True, False)
@@ -87,6 +88,7 @@ def conv2d(node: Node, weights: Weights) -> Run:
 
 
 def depthwise_conv2d(node: Node, weights: Weights) -> Run:
+    """A group for each input channel."""
     kernel = weights.kernel(node, node.op.kernel, DEPTHWISE)
     channels, multiplier, height, width = kernel.shape
     shape = (channels * multiplier, 1, height, width)
@@ -94,6 +96,7 @@ def depthwise_conv2d(node: Node, weights: Weights) -> Run:
 
 
 def separable_conv2d(node: Node, weights: Weights) -> Run:
+    """Depthwise, then 1×1: a batch norm after it is folded into the second."""
     layer, dtype = node.op, dtype_of(node.op)
     depthwise = weights(layer.depthwise_kernel, DEPTHWISE)
     channels, multiplier, height, width = depthwise.shape

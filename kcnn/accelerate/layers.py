@@ -30,6 +30,7 @@ from kcnn.accelerate.weights import DENSE, Weights
 
 
 def dense(node: Node, weights: Weights) -> Run:
+    """On the last axis, whatever the rank."""
     dtype = dtype_of(node.op)
     kernel, bias = weights.kernel(node, node.op.kernel, DENSE), weights.bias(node)
 
@@ -45,6 +46,7 @@ def dense(node: Node, weights: Weights) -> Run:
 
 
 def batch_normalization(node: Node, weights: Weights) -> Run:
+    """With the batch's statistics and Keras' way of averaging them in training, the averages elsewhere."""
     layer, dtype = node.op, dtype_of(node.op)
     if (
         layer.axis not in (-1, len(node.shape) - 1)
@@ -72,6 +74,7 @@ def batch_normalization(node: Node, weights: Weights) -> Run:
 
 
 def layer_normalization(node: Node, weights: Weights) -> Run:
+    """On the last axis, in float32 at least, as Keras does it."""
     layer, dtype = node.op, dtype_of(node.op)
     axis = layer.axis if isinstance(layer.axis, int) else tuple(layer.axis)
     if axis not in (-1, (-1,), len(node.shape) - 1, (len(node.shape) - 1,)) or layer.rms_scaling:
@@ -86,6 +89,7 @@ def layer_normalization(node: Node, weights: Weights) -> Run:
 
 
 def max_pooling2d(node: Node, weights: Weights) -> Run:
+    """The second half of a pooling by phases, or torch's."""
     if node.phases:
         return phases.pool
     size, strides = tuple(node.op.pool_size), tuple(node.op.strides)
@@ -100,6 +104,7 @@ def max_pooling2d(node: Node, weights: Weights) -> Run:
 
 
 def average_pooling2d(node: Node, weights: Weights) -> Run:
+    """Of what lies in the image: Keras leaves the padding out of the mean."""
     size, strides = tuple(node.op.pool_size), tuple(node.op.strides)
     pad = padder(node.op, size, node, mode="replicate")
 
@@ -126,6 +131,7 @@ def zero_padding2d(node: Node, weights: Weights) -> Run:
 
 
 def dropout(node: Node, weights: Weights) -> Run:
+    """Draws from torch's generator, not from Keras' of the layer."""
     if node.op.noise_shape is not None:
         raise Unsupported(f"{node.name} with noise_shape")
     rate = node.op.rate if weights.training else 0
@@ -133,6 +139,7 @@ def dropout(node: Node, weights: Weights) -> Run:
 
 
 def activation(node: Node, weights: Weights) -> Run:
+    """Native where torch has the function; a ReLU in place where nobody else reads its input."""
     if is_relu(node.op):
         return torch.relu_ if node.inplace else torch.relu
     if isinstance(node.op, K.Activation) and node.op.activation in ELEMENTWISE:
@@ -169,6 +176,7 @@ def rescaling(node: Node, weights: Weights) -> Run:
 
 
 def normalization(node: Node, weights: Weights) -> Run:
+    """Of a layer that has been adapted, or was given its mean and variance."""
     layer, dtype = node.op, dtype_of(node.op)
     if layer.invert or layer.mean is None:
         raise Unsupported(f"{node.name} with invert, or not adapted")
