@@ -117,6 +117,7 @@ def test_every_optimizer_is_that_of_keras(name, options):
         ("SGD", {"momentum": 0.9, "clipvalue": 0.01}),
         ("Adam", {"amsgrad": True}),
         ("RMSprop", {"momentum": 0.9, "centered": True}),
+        ("SGD", {"momentum": 0.9, "use_ema": True, "ema_momentum": 0.8}),
         ("SGD", {"momentum": 0.9, "use_ema": True, "ema_overwrite_frequency": 3}),
         ("Adam", {"gradient_accumulation_steps": 2}),
     ],
