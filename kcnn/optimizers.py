@@ -117,6 +117,8 @@ def make_optimizer(
         ema_momentum=ema or 0.99,
         **own,
     )
+    # Keras would end every fit with the average in the place of the weights, and so every stage of a run.
+    optimizer.finalize_variable_values = lambda variables: None
     if weight_decay:
         optimizer.coupled_weight_decay = weight_decay
     if rates:

@@ -175,6 +175,7 @@ TINY_ALEXNET = SMALL.replace(
 RECIPES = {
     "lenet5": SMALL.replace(momentum=0.9, nesterov=True, weight_decay=5e-4, augment={"crop": 2}, clip_norm=1.0),
     "alexnet": TINY_ALEXNET,  # dropout and batch norm
+    "stages": SMALL.replace(momentum=0.9, ema=0.8, stages=[[1, 32], [2, 64]]),  # a moving average over two fits
 }
 
 
@@ -217,7 +218,11 @@ MOMENTS = {
 
 @pytest.mark.parametrize(
     ("name", "moment"),
-    [*(("lenet5", moment) for moment in MOMENTS if "epoch" not in moment), ("alexnet", "in the second epoch")],
+    [
+        *(("lenet5", moment) for moment in MOMENTS if "epoch" not in moment),
+        ("alexnet", "in the second epoch"),
+        ("stages", "in the second epoch"),
+    ],
 )
 def test_a_killed_run_resumes_exactly(name, moment, tmp_path, tiny_alexnet, uninterrupted):
     run = RunDir.create(tmp_path / "run", "x")
