@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from kcnn.data import augment
+from kcnn.data.augment.pixels import take
 from kcnn.data.dataset import Split
 
 
@@ -50,7 +51,7 @@ class TrainingBatches(_InMemory):
         self.seed, self.augment = seed, augment or {}
         self.first_epoch, self.epochs = first_epoch, epochs
         self.steps_per_epoch = -(-self.count // batch_size)
-        self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
+        self._order: tuple[int, Any] = (-1, None)
 
     @property
     def num_batches(self) -> int:
@@ -60,18 +61,18 @@ class TrainingBatches(_InMemory):
         """Images uint8 (batch, height, width, channels) and targets float32 (batch, classes)."""
         epoch, step = divmod(index, self.steps_per_epoch)
         epoch += self.first_epoch
-        chosen = ops.convert_to_tensor(self._shuffled(epoch)[step * self.batch_size : (step + 1) * self.batch_size])
-        images, targets = ops.take(self.images, chosen, axis=0), ops.take(self.targets, chosen, axis=0)
+        chosen = self._shuffled(epoch)[step * self.batch_size : (step + 1) * self.batch_size]
+        images, targets = take(self.images, chosen), take(self.targets, chosen)
         if self.augment:
             rng = np.random.default_rng((self.seed, epoch, step))
             steps = augment.draw(self.augment, len(chosen), tuple(images.shape[1:]), rng)
             images, targets = augment.apply(images, targets, steps)
         return images, targets
 
-    def _shuffled(self, epoch: int) -> np.ndarray:
+    def _shuffled(self, epoch: int) -> Any:
         if self._order[0] != epoch:
-            order = np.random.default_rng((self.seed, epoch)).permutation(self.count).astype(np.int32)
-            self._order = (epoch, order)
+            order = np.random.default_rng((self.seed, epoch)).permutation(self.count)
+            self._order = (epoch, ops.convert_to_tensor(order, "int32"))
         return self._order[1]
 
 

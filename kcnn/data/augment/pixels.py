@@ -31,10 +31,17 @@ def sample(images: Any, matrices: np.ndarray) -> Any:
     lines = array.add(array.right_shift(y, FRACTION_BITS) * line, corner)
     first = ops.reshape(ops.add(lines, array.right_shift(x, FRACTION_BITS)), (-1,))
     if not (matrices % (1 << FRACTION_BITS)).any():
-        return ops.reshape(_take(framed, first), images.shape)
+        return ops.reshape(take(framed, first), images.shape)
     down, right = (_fraction(array, places, images.shape) for places in (y, x))
     above, below = (_across(framed, first + step, right) for step in (0, line))
     return ops.reshape(_bytes(above + (below - above) * down), images.shape)
+
+
+def take(array: Any, places: Any) -> Any:
+    """`array[places]` for int32 places (n,). On torch `ops.take` also looks for negative ones, for as long."""
+    if keras.backend.backend() == "torch":
+        return array.index_select(0, places)
+    return ops.take(array, places, axis=0)
 
 
 def _places(array: Any, matrix: np.ndarray, size: tuple[int, int], axis: int) -> Any:
@@ -56,16 +63,9 @@ def _fraction(array: Any, places: Any, shape: Any) -> Any:
     return ops.reshape(ops.broadcast_to((_float(part) / 256)[..., None], shape), (-1,))
 
 
-def _take(pixels: Any, places: Any) -> Any:
-    """Rows of `pixels` (n, channels) at int32 places. On torch `ops.take` also looks for negative ones, for as long."""
-    if keras.backend.backend() == "torch":
-        return pixels.index_select(0, places)
-    return ops.take(pixels, places, axis=0)
-
-
 def _across(framed: Any, start: Any, right: Any) -> Any:
     """The blend of the pixels at `start` and their right neighbours, float32 (pixels × channels,)."""
-    here, beyond = (_float(ops.reshape(_take(framed, start + step), (-1,))) for step in (0, 1))
+    here, beyond = (_float(ops.reshape(take(framed, start + step), (-1,))) for step in (0, 1))
     return here + (beyond - here) * right
 
 
