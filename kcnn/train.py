@@ -12,7 +12,7 @@ from kcnn.callbacks.progress import ShowProgress
 from kcnn.checkpoint import load_model, restore_optimizer
 from kcnn.construct import check_augment, compile_model, load_parts, new_model, training_batches, training_callbacks
 from kcnn.data import Dataset, Split
-from kcnn.data.batches import EvaluationBatches
+from kcnn.data.batches import Direct, EvaluationBatches
 from kcnn.errors import KcnnError
 from kcnn.evaluate import full_report, score
 from kcnn.finetune import freeze_backbone
@@ -89,7 +89,7 @@ def _fit(
     progress = ShowProgress(history, recipe.epochs)
     try:
         model.fit(
-            batches,
+            Direct(batches),
             epochs=stage.last,
             initial_epoch=history.epochs,
             steps_per_epoch=batches.steps_per_epoch,

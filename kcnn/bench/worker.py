@@ -64,8 +64,9 @@ def _keras(settings: dict[str, Any]) -> Run:
     import keras
 
     from kcnn.accelerate import accelerate
+    from kcnn.callbacks import StopWhenNotFinite
     from kcnn.data import Split
-    from kcnn.data.batches import TrainingBatches
+    from kcnn.data.batches import Direct, TrainingBatches
     from kcnn.models import build_model
 
     _measure_memory_from_here()
@@ -82,8 +83,11 @@ def _keras(settings: dict[str, Any]) -> Run:
     batch_size = settings["batch_size"]
     if settings["mode"] == "predict":
         return lambda steps: _predict(model, images, batch_size, steps)
-    batches = TrainingBatches(Split(images, labels), CLASSES, batch_size, epochs=10**6)
-    return lambda steps: model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
+    batches: Any = TrainingBatches(Split(images, labels), CLASSES, batch_size, epochs=10**6)
+    callbacks: list[Any] = []
+    if settings["engine"] == "kcnn":  # as `kcnn train` does it
+        batches, callbacks = Direct(batches), [StopWhenNotFinite()]
+    return lambda steps: model.fit(batches, steps_per_epoch=steps, shuffle=False, callbacks=callbacks, verbose=0)
 
 
 def _predict(model: Any, images: np.ndarray, batch_size: int, steps: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from kcnn import gpu
+from kcnn.backend import device_name
 from kcnn.callbacks.ema import averaged_weights
 from kcnn.checkpoint import save_model
 from kcnn.errors import Diverged
@@ -41,8 +42,6 @@ class LearningRate(keras.callbacks.Callback):
 class Randomness(keras.callbacks.Callback):
     """Dropout draws from (seed, epoch) alone, so that a resumed run continues as if it had not stopped."""
 
-    async_safe = True
-
     def __init__(self, seed: int) -> None:
         super().__init__()
         self.seed = seed
@@ -63,7 +62,10 @@ class Randomness(keras.callbacks.Callback):
 class StopWhenNotFinite(keras.callbacks.Callback):
     """Ends the run with an error at the first step that gives a NaN or infinite loss, before anything is saved."""
 
-    async_safe = True
+    @property
+    def async_safe(self) -> bool:
+        """Handing a step's loss to Keras' other thread costs more than looking at it, unless it is still on a GPU."""
+        return device_name() != "cpu"
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.step: int | None = None

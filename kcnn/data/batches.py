@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
+from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 
 from kcnn.data import augment
 from kcnn.data.augment.pixels import take
@@ -90,3 +91,11 @@ class EvaluationBatches(_InMemory):
         """Images uint8 (batch, height, width, channels) and targets float32 (batch, classes)."""
         part = slice(index * self.batch_size, (index + 1) * self.batch_size)
         return self.images[part], self.targets[part]
+
+
+class Direct(PyDatasetAdapter):
+    """Batches for `fit` that are tensors already: torch's data loader, Keras' way, would only pass them on."""
+
+    def get_torch_dataloader(self) -> Any:
+        """The batches in order."""
+        return self._get_iterator()
