@@ -84,5 +84,6 @@ def _keep_freed_memory() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             libc = ctypes.CDLL(None)
+            libc.malloc_trim(0)  # what building the model left
             libc.mallopt(trim_threshold, -1)  # never
             libc.mallopt(most_mmaps, 0)  # each tensor of 32 MiB or more would be its own mapping, new in every step

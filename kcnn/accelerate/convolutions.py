@@ -74,17 +74,22 @@ def conv2d(node: Node, weights: Weights) -> Run:
     )
     # One layout for training and prediction: the variable has only one memory.
     as_keras = node.phases or trains
-    kernel = weights.kernel(node, layer.kernel, DENSE if as_keras else KERNEL)
-    bias = weights.bias(node)
+    layout, form = DENSE if as_keras else KERNEL, None
+    if predicts and not weights.training:
+        form = _spreader(node, as_keras)
+    kernel, bias = weights.kernel(node, layer.kernel, layout, form), weights.bias(node)
+    if form:
+        return lambda x: winograd.infer(x, kernel, bias, padding[0])
     if node.phases:
         return lambda x: phases.convolve(x, kernel, bias, padding[0])
-    if trains and weights.training:
+    if trains:
         return lambda x: winograd.convolve(x, kernel, bias, padding[0])
-    if predicts and not weights.training:
-        matrix = kernel if as_keras else kernel.permute(2, 3, 1, 0)
-        spread = weights.derived(lambda: winograd.spread(matrix, node.shape[1:3]))
-        return lambda x: winograd.infer(x, spread, bias, padding[0])
     return _convolve(node, weights, lambda: kernel, bias, layer.groups, tuple(layer.kernel_size))
+
+
+def _spreader(node: Node, as_keras: bool) -> Callable[[Tensor], Tensor]:
+    """What transforms the kernel for Winograd's method."""
+    return lambda kernel: winograd.spread(kernel if as_keras else kernel.permute(2, 3, 1, 0), node.shape[1:3])
 
 
 def depthwise_conv2d(node: Node, weights: Weights) -> Run:

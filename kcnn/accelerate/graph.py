@@ -10,6 +10,9 @@ from keras.src.models.functional import Functional
 
 from kcnn.accelerate import phases
 
+# A larger kernel is used as it is: a copy of it, folded or transformed, takes more memory than it saves time.
+MOST_DERIVED = 2**20  # numbers
+
 Operation = Any  # a keras layer, or a keras operation such as the one behind keras.ops.pad
 
 
@@ -197,7 +200,8 @@ def fold_norms(graph: Graph, foldable: Iterable[type], training: bool) -> None:
             continue
         once = consumers[before.output] == 1 and calls[id(before.op)] == 1
         last = node.op.axis in (-1, len(node.shape) - 1)
-        if once and last and type(before.op) in foldable and not training:
+        small = sum(variable.value.numel() for variable in before.op.variables) <= MOST_DERIVED
+        if once and last and small and type(before.op) in foldable and not training:
             before.norm, before.output = node.op, node.output
             graph.nodes.remove(node)
             producers[before.output] = before

@@ -25,14 +25,15 @@ class Steps:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self.trained = 0  # in-place kernels of torch do not all count versions, so the training steps are counted
         self._inputs = [(x.dtype, len(x.shape)) for x in model.inputs]
-        self._prepare_inference()
+        self._inference: Program | None = None
         if model.compiled:
             self.metrics = Metrics(model)
             self.loss, self._native_loss = loss_function(model)
         if model.compiled and model.trainable_variables:
             self._prepare_training()
+        else:
+            self._prepare_inference()
 
     def _prepare_training(self) -> None:
         variables = self.model.trainable_variables
@@ -57,7 +58,7 @@ class Steps:
             self.recorded(inputs, y)
         else:
             self._step(inputs, y, sample_weight)
-        self.trained += 1
+        self._inference = None  # its folded weights are of no use any more
         return self.metrics.logs()
 
     def _step(self, inputs: Sequence[Tensor], y: Any, sample_weight: Any = None) -> None:
@@ -82,21 +83,22 @@ class Steps:
         with torch.no_grad():
             return packed(self.model, self.inference().in_parts(*self._unpack(data)[0]))
 
-    def _prepare_inference(self) -> None:
+    def _prepare_inference(self) -> Program:
         self._inference = lower(self.model, training=False)
+        self._seen = self._inference.weights.versions()
         self.inference_penalty = penalty(self._inference.weights)
-        self._seen: Any = None
+        return self._inference
 
     def inference(self) -> Program:
         """The program without gradients, its folded weights up to date."""
-        if self._inference.weights.moved():
-            self._prepare_inference()
-        weights = self._inference.weights
-        seen = (self.trained, weights.versions())
+        program = self._inference
+        if program is None or program.weights.moved():
+            return self._prepare_inference()
+        seen = program.weights.versions()
         if seen != self._seen:
-            weights.refresh()
+            program.weights.refresh()
             self._seen = seen
-        return self._inference
+        return program
 
     def _unpack(self, data: list[Any]) -> tuple[list[Tensor], Any, Any]:
         x, y, sample_weight = unpack_x_y_sample_weight(data[0])

@@ -55,7 +55,6 @@ class Weights:
         self.training = training
         self.trainable = trainable if training else ()
         self.variables: dict[int, tuple[Any, Layout, Tensor]] = {}
-        self._folded: dict[int, tuple[Tensor, Tensor]] = {}
         self._refresh: list[Callable[[], Any]] = []
 
     def __call__(self, variable: Any, layout: Layout = PLAIN) -> Tensor:
@@ -72,14 +71,42 @@ class Weights:
         """The same for a variable that the layer may not have."""
         return None if variable is None else self(variable)
 
-    def kernel(self, node: Node, variable: Any, layout: Layout) -> Tensor:
-        """The kernel of the node's layer, times the scale of the batch norm that is folded into it."""
-        view = self(variable, layout)
-        return view if node.norm is None else self._fold(node, view, layout)[0]
+    def kernel(
+        self, node: Node, variable: Any, layout: Layout, form: Callable[[Tensor], Tensor] | None = None
+    ) -> Tensor:
+        """The kernel of the node's layer, times the scale of the batch norm that is folded into it.
+
+        Args:
+            form: what else to make of it; only the result is kept.
+        """
+        view, norm = self(variable, layout), node.norm
+        if norm is None:
+            return view if form is None else self.derived(lambda: form(view))
+        shape = (*view.shape[: layout.outputs], *[1] * (view.ndim - layout.outputs)) if layout.outputs else (-1,)
+
+        def folded() -> Tensor:
+            scaled = view * self._scale(norm).view(shape)
+            return scaled if form is None else form(scaled)
+
+        return self.derived(folded)
 
     def bias(self, node: Node) -> Tensor | None:
-        """The layer's bias, with the shift of the batch norm that is folded into it; call it after `kernel`."""
-        return self.optional(node.op.bias) if node.norm is None else self._folded[id(node)][1]
+        """The layer's bias, with the shift of the batch norm that is folded into it."""
+        bias, norm = self.optional(node.op.bias), node.norm
+        if norm is None:
+            return bias
+        mean, beta = self(norm.moving_mean), self.optional(norm.beta)
+
+        def folded() -> Tensor:
+            shift, scale = mean.neg() if bias is None else bias - mean, self._scale(norm)
+            return shift.mul_(scale) if beta is None else torch.addcmul(beta, shift, scale)
+
+        return self.derived(folded)
+
+    def _scale(self, norm: Any) -> Tensor:
+        """(channels,)"""
+        gamma, scale = self.optional(norm.gamma), (self(norm.moving_variance) + norm.epsilon).rsqrt_()
+        return scale if gamma is None else scale.mul_(gamma)
 
     def derived(self, compute: Callable[[], Tensor]) -> Tensor:
         """What is computed from other weights, and again whenever they have changed; for inference only."""
@@ -103,25 +130,7 @@ class Weights:
         return [v._value._version for v, _, _ in self.variables.values()]
 
     def refresh(self) -> None:
-        """Compute the folded weights again from the variables."""
+        """Compute the derived weights again from the variables."""
         with torch.no_grad():
-            for fold in self._refresh:
-                fold()
-
-    def _fold(self, node: Node, kernel: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
-        norm, bias = node.norm, self.optional(node.op.bias)
-        gamma, beta = self.optional(norm.gamma), self.optional(norm.beta)
-        mean, variance = self(norm.moving_mean), self(norm.moving_variance)
-        new_kernel, new_bias = torch.empty_like(kernel), torch.empty_like(mean)
-        shape = (*kernel.shape[: layout.outputs], *[1] * (kernel.ndim - layout.outputs)) if layout.outputs else (-1,)
-
-        def fold() -> None:
-            scale = (variance + norm.epsilon).rsqrt_()
-            scale = scale if gamma is None else scale.mul_(gamma)
-            torch.mul(kernel, scale.view(shape), out=new_kernel)
-            shift = mean.neg() if bias is None else bias - mean
-            new_bias.copy_(shift.mul_(scale) if beta is None else torch.addcmul(beta, shift, scale))
-
-        self._refresh.append(fold)
-        self._folded[id(node)] = (new_kernel, new_bias)
-        return self._folded[id(node)]
+            for compute in self._refresh:
+                compute()

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from kcnn.accelerate.graph import MOST_DERIVED
+
 Tensor = torch.Tensor
 
 LEAST_GAIN = 1.9  # in multiplications, where those of the transforms, which wait for memory, count more:
@@ -63,7 +65,8 @@ def pays(layer: Any, shape: tuple[int | None, ...], padding: tuple[int, ...], tr
     plain = tuple(layer.kernel_size) == (3, 3) and {*layer.strides, *layer.dilation_rate, layer.groups} == {1}
     here = layer.kernel.value.device.type == "cpu" and layer.compute_dtype == layer.kernel.dtype == "float32"
     height, width, outputs = (side or 0 for side in shape[1:])
-    if not (plain and here and height and width and len(set(padding)) == 1):
+    small = layer.kernel.value.numel() <= MOST_DERIVED
+    if not (plain and here and small and height and width and len(set(padding)) == 1):
         return False
     inputs, size = layer.kernel.shape[2], _size((height, width))
     tiles, places = -(-height // size) * -(-width // size), (size + 2) ** 2
