@@ -66,8 +66,8 @@ def _install(model: Any) -> None:
     for method in ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics"):
         if getattr(type(model), method) is not getattr(TorchTrainer, method):
             raise Unsupported(f"{type(model).__name__}'s own {method}")
-    _keep_freed_memory()
     steps = Steps(model)
+    _keep_freed_memory()
     model.predict_function = steps.predict
     if model.compiled:
         model.test_function = steps.test
@@ -84,6 +84,6 @@ def _keep_freed_memory() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             libc = ctypes.CDLL(None)
-            libc.malloc_trim(0)  # what building the model left
+            libc.malloc_trim(0)  # but not what building the model left
             libc.mallopt(trim_threshold, -1)  # never
             libc.mallopt(most_mmaps, 0)  # each tensor of 32 MiB or more would be its own mapping, new in every step
