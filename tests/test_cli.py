@@ -14,7 +14,7 @@ from kcnn.cli import main
 from kcnn.data import DATASETS
 from kcnn.errors import KcnnError
 from kcnn.models import MODELS
-from kcnn.recipe import Recipe, read_recipe, shipped_recipes
+from kcnn.recipe import Recipe, find_recipe, read_recipe, shipped_recipes
 
 COMMANDS = sorted(main.commands)
 
@@ -150,6 +150,7 @@ def test_options_end_up_in_the_recipe(cli, tmp_path, monkeypatch):
         assert getattr(recipe, key) == value
     assert recipe.augment == {"crop": 3, "flip": 0.5}
     assert (recipe.step_epochs, recipe.model_options) == (2, {"pooling": "average"})
+    assert find_recipe("", "convnet")[1].nesterov and not recipe.nesterov  # which is sgd's alone
 
 
 def test_a_short_run_shortens_the_warm_up(cli, tmp_path, monkeypatch):

@@ -85,6 +85,8 @@ def plan_recipe(
         changes["data_dir"] = str(Path(changes["data_dir"]).expanduser().absolute())
     if isinstance(epochs := changes.get("epochs"), int):  # a short run warms up for half of it at most
         changes.setdefault("warmup_epochs", min(plan.warmup_epochs, epochs / 2))
+    if changes.get("optimizer", "sgd") != "sgd":  # the recipe's nesterov is a matter of its sgd
+        changes.setdefault("nesterov", False)
     return found, plan.replace(**changes)
 
 
