@@ -150,7 +150,8 @@ def test_options_end_up_in_the_recipe(cli, tmp_path, monkeypatch):
         assert getattr(recipe, key) == value
     assert recipe.augment == {"crop": 3, "flip": 0.5}
     assert (recipe.step_epochs, recipe.model_options) == (2, {"pooling": "average"})
-    assert find_recipe("", "convnet")[1].nesterov and not recipe.nesterov  # which is sgd's alone
+    assert find_recipe("", "convnet")[1].nesterov
+    assert not recipe.nesterov  # it is sgd's alone
 
 
 def test_a_short_run_shortens_the_warm_up(cli, tmp_path, monkeypatch):
