@@ -20,6 +20,7 @@ Update = Callable[[Tensors, Tensors, Tensor, Tensor], None]
 
 
 def sgd(opt: Any, slots: Slots) -> Update:
+    """v = momentum v - rate g; p += v, or with Nesterov p += momentum v - rate g; without momentum p -= rate g."""
     momentums = slots("momentums") if opt.momentum else []
 
     def update(p: Tensors, g: Tensors, rate: Tensor, t: Tensor) -> None:
@@ -56,6 +57,7 @@ def sgd(opt: Any, slots: Slots) -> Update:
 
 
 def adam(opt: Any, slots: Slots) -> Update:
+    """Kingma and Ba 2014; also AdamW, whose decay comes before. Keras adds epsilon before the bias correction."""
     m, v = slots("_momentums"), slots("_velocities")
     largest = slots("_velocity_hats") if opt.amsgrad else []
 
@@ -96,6 +98,7 @@ def _divided(p: Tensors, numerators: TensorsLike, denominators: TensorsLike, eps
 
 
 def nadam(opt: Any, slots: Slots) -> Update:
+    """Dozat 2016: Adam with Nesterov's momentum, which rises with 0.96^t."""
     m, v, product = slots("_momentums"), slots("_velocities"), opt._u_product.value.detach()
 
     def update(p: Tensors, g: Tensors, rate: Tensor, t: Tensor) -> None:
@@ -112,6 +115,7 @@ def nadam(opt: Any, slots: Slots) -> Update:
 
 
 def adamax(opt: Any, slots: Slots) -> Update:
+    """Kingma and Ba 2014, section 7: the largest gradient so far in the place of Adam's second moment."""
     m, largest = slots("_m"), slots("_u")
 
     def update(p: Tensors, g: Tensors, rate: Tensor, t: Tensor) -> None:
@@ -124,6 +128,7 @@ def adamax(opt: Any, slots: Slots) -> Update:
 
 
 def adagrad(opt: Any, slots: Slots) -> Update:
+    """Duchi et al. 2011: p -= rate g / √(sum of g² + epsilon)."""
     sums = slots("_accumulators")
 
     def update(p: Tensors, g: Tensors, rate: Tensor, t: Tensor) -> None:
@@ -136,6 +141,7 @@ def adagrad(opt: Any, slots: Slots) -> Update:
 
 
 def adadelta(opt: Any, slots: Slots) -> Update:
+    """Zeiler 2012: p -= rate g √(mean of squared steps + epsilon) / √(mean of g² + epsilon)."""
     squares, deltas = slots("_accumulated_grads"), slots("_accumulated_delta_vars")
 
     def update(p: Tensors, g: Tensors, rate: Tensor, t: Tensor) -> None:
@@ -153,6 +159,7 @@ def adadelta(opt: Any, slots: Slots) -> Update:
 
 
 def rmsprop(opt: Any, slots: Slots) -> Update:
+    """Hinton 2012: p -= rate g / √(mean of g² + epsilon); centered: minus (mean of g)²."""
     squares = slots("_velocities")
     momentums = slots("_momentums") if opt.momentum else []
     means = slots("_average_gradients") if opt.centered else []
@@ -175,6 +182,7 @@ def rmsprop(opt: Any, slots: Slots) -> Update:
 
 
 def lion(opt: Any, slots: Slots) -> Update:
+    """Chen et al. 2023: p -= rate sign(β₁ m + (1 - β₁) g), then m = β₂ m + (1 - β₂) g."""
     m = slots("_momentums")
 
     def update(p: Tensors, g: Tensors, rate: Tensor, t: Tensor) -> None:

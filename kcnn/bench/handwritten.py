@@ -22,6 +22,7 @@ def relu() -> nn.Module:
 
 
 def lenet(channels: int, size: int, first_padding: int) -> nn.Module:
+    """LeNet-5 and the simple CNN, as `kcnn.models.lenet`."""
     side = ((size + 2 * first_padding - 4) // 2 - 4) // 2
     return nn.Sequential(
         *(nn.Conv2d(channels, 6, 5, padding=first_padding), relu(), nn.MaxPool2d(2)),
@@ -31,6 +32,7 @@ def lenet(channels: int, size: int, first_padding: int) -> nn.Module:
 
 
 def convnet(channels: int, size: int) -> nn.Module:
+    """Report 3's, as `kcnn.models.convnet`."""
     blocks: list[nn.Module] = []
     for width in (64, 128):
         blocks += [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), relu(), nn.MaxPool2d(2)]
@@ -40,6 +42,7 @@ def convnet(channels: int, size: int) -> nn.Module:
 
 
 def alexnet(channels: int, size: int) -> nn.Module:
+    """Report 2's, as `kcnn.models.alexnet`."""
     blocks: list[nn.Module] = []
     for width, kernel, padding, pooling in CONVOLUTIONS:
         blocks += [nn.Conv2d(channels, width, kernel, padding=padding), nn.BatchNorm2d(width), relu()]
@@ -55,6 +58,7 @@ def alexnet(channels: int, size: int) -> nn.Module:
 
 
 def vgg(channels: int, size: int, depth: int) -> nn.Module:
+    """With batch norm, as `kcnn.models.vgg`."""
     blocks: list[nn.Module] = []
     for width, convolutions in zip(WIDTHS, VGG_STAGES[depth], strict=True):
         for _ in range(convolutions):
@@ -94,6 +98,7 @@ class Block(nn.Module):
 
 
 def resnet(channels: int, size: int, depth: int) -> nn.Module:
+    """For CIFAR, as `kcnn.models.resnet`."""
     small, deep = len(STAGES[depth]) == 3, depth in (50, 101, 152)
     base = 16 if small else 64
     layers: list[nn.Module] = [nn.Conv2d(channels, base, 3, padding=1, bias=False), nn.BatchNorm2d(base), relu()]
