@@ -193,29 +193,6 @@ def test_cutmix_targets_are_the_shares_of_the_area():
     assert (mixed_rows > 0).sum(1).eq(2).sum() > 10
 
 
-def test_randaugment_changes_more_at_a_higher_level():
-    smooth = torch.from_numpy(np.tile(np.linspace(20, 200, 24, dtype=np.uint8)[:, None, None], (40, 1, 24, 3)))
-    change = [
-        np.abs(augmented({"randaugment": level}, smooth)[0].numpy().astype(int) - smooth.numpy()).mean()
-        for level in (0.1, 5, 10)
-    ]
-    assert change[0] < 3 < change[1] < change[2]
-
-
-def test_randaugment_gives_each_image_two_operations_at_most():
-    steps = augment.draw({"randaugment": 10}, 300, SHAPE, np.random.default_rng(0))
-    assert [step.operation for step in steps] == ["sample", "brightness", "contrast", "saturation"]
-    colours = sum((step.arrays[0] != 1).astype(int) for step in steps[1:])
-    moved = (steps[0].arrays[0] != geometry.fixed_point(geometry.plane(), SHAPE)).any((1, 2))
-    assert colours.max() == 2
-    assert not (moved & (colours == 2)).any()
-    assert [step.operation for step in augment.draw({"randaugment": 5}, 2, (8, 8, 1), np.random.default_rng(0))] == [
-        "sample",
-        "brightness",
-        "contrast",
-    ]
-
-
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 @pytest.mark.parametrize("shape", [(12, 12, 3), (9, 14, 1)])
 def test_each_one_changes_a_batch_and_keeps_its_form(name, shape):

@@ -48,21 +48,25 @@ def _step(operation: str, draw: Draw) -> Draw:
 def _randaugment(level: float, count: int, shape: Shape, rng: Rng) -> list[Step]:
     """Two different operations an image, at strength `level` / 10 either way (Cubuk et al. 2019, arXiv:1909.13719).
 
-    The paper's operations that move pixels or blend (identity, rotate, shear, translate, brightness, contrast,
-    colour), with its largest values; not its posterize, solarize, sharpness, equalize and autocontrast. Moves come
-    before colours.
+    The paper's fourteen with its largest values; moves come before colours, and colours before the rest.
     """
-    colours = ("brightness", "contrast", "saturation") if shape[2] == 3 else ("brightness", "contrast")
-    kinds = 6 + len(colours)
+    colours = ("brightness", "contrast", "sharpness", "saturation")[: 4 if shape[2] == 3 else 3]
+    kinds = 10 + len(colours)  # the first is the identity
     chosen = rng.random((count, kinds)).argsort(-1) < 2
     # Zero strength is no change, so each operation runs on the whole batch and only the chosen images feel it.
     strength = (chosen * rng.choice([-1.0, 1.0], (count, kinds)) * level / 10).T
-    _, degrees, shear_y, shear_x, y, x, *shades = strength
+    _, degrees, shear_y, shear_x, y, x, posterize, solarize, autocontrast, equalize, *shades = strength
     matrices = geometry.turn(30 * degrees) @ geometry.plane(
         yx=0.3 * shear_y, xy=0.3 * shear_x, y=0.3 * shape[0] * y, x=0.3 * shape[1] * x
     )
-    blends = [Step(name, (colour.exact(1 + 0.9 * shade),)) for name, shade in zip(colours, shades, strict=True)]
-    return [Step("sample", (matrices,)), *blends]
+    return [
+        Step("sample", (matrices,)),
+        *(Step(name, (colour.exact(1 + 0.9 * shade),)) for name, shade in zip(colours, shades, strict=True)),
+        Step("posterize", (colour.upper_bits(np.abs(posterize)),)),
+        Step("solarize", (colour.threshold(np.abs(solarize)),)),
+        Step("autocontrast", (autocontrast != 0,)),
+        Step("equalize", (equalize != 0,)),
+    ]
 
 
 AUGMENTATIONS = {

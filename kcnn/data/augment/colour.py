@@ -1,4 +1,4 @@
-"""Factors of the colour transforms, drawn with NumPy: float32 (batch,), 1 for no change."""
+"""What the colour transforms take, an entry an image (batch,)."""
 
 import numpy as np
 
@@ -13,5 +13,15 @@ def exact(values: np.ndarray) -> np.ndarray:
 
 
 def factor(part: float, count: int, shape: Shape, rng: Rng) -> np.ndarray:
-    """From 1 - `part` to 1 + `part`, as torchvision's ColorJitter draws them."""
+    """Float32 from 1 - `part` to 1 + `part`, as torchvision's ColorJitter draws them; 1 is no change."""
     return exact(rng.uniform(1 - part, 1 + part, count))
+
+
+def upper_bits(strength: np.ndarray) -> np.ndarray:
+    """Masks uint8 of the bits to keep: all eight at `strength` 0, the upper four at 1."""
+    return (255 << np.rint(4 * strength).astype(int) & 255).astype(np.uint8)
+
+
+def threshold(strength: np.ndarray) -> np.ndarray:
+    """Levels int32 from which up a picture is inverted: 256, none of them, at `strength` 0, and 0 at 1."""
+    return np.rint(LEVELS * (1 - strength)).astype(np.int32)

@@ -110,6 +110,53 @@ def saturation(images: Any, factor: np.ndarray) -> Any:
     return _bytes(values * _each(factor) + _grey(values) * _each(1 - factor))
 
 
+def posterize(images: Any, mask: np.ndarray) -> Any:
+    """Keep the bits of `mask`, uint8 (batch,)."""
+    return ops.bitwise_and(images, _each(mask))
+
+
+def solarize(images: Any, threshold: np.ndarray) -> Any:
+    """Invert the levels from `threshold`, int32 (batch,), up; 256 changes nothing."""
+    return ops.where(ops.cast(images, "int32") >= _each(threshold), 255 - images, images)
+
+
+def sharpness(images: Any, factor: np.ndarray) -> Any:
+    """Blend with a smoothed copy, 3 × 3 with the centre five times, as Pillow and torchvision; the edge stays."""
+    values = ops.cast(images, "int32")
+    rows = values[:, :-2] + values[:, 1:-1] + values[:, 2:]
+    total = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:] + 4 * values[:, 1:-1, 1:-1]
+    smooth = ops.pad(ops.floor_divide(total + 6, 13), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    inner = np.pad(np.ones([size - 2 for size in images.shape[1:3]], bool), 1)[None, :, :, None]
+    smooth = _float(ops.where(ops.convert_to_tensor(inner), smooth, values))
+    return _bytes(_float(images) * _each(factor) + smooth * _each(1 - factor))
+
+
+def autocontrast(images: Any, chosen: np.ndarray) -> Any:
+    """Stretch each channel of the images `chosen`, bool (batch,), to 0…255."""
+    values = ops.cast(images, "int32")
+    low, high = (reduce(values, axis=(1, 2), keepdims=True) for reduce in (ops.min, ops.max))
+    stretched = ops.floor_divide((values - low) * 255, ops.maximum(high - low, 1))
+    changes = ops.logical_and(_each(chosen), high > low)
+    return ops.where(changes, ops.cast(stretched, "uint8"), images)
+
+
+def equalize(images: Any, chosen: np.ndarray) -> Any:
+    """Map the levels of each channel of the images `chosen`, bool (batch,), so that all are as frequent (Pillow's)."""
+    batch, height, width, channels = images.shape
+    planes = np.arange(batch * channels, dtype=np.int32).reshape(batch, 1, 1, channels) * 256
+    places = ops.reshape(ops.cast(images, "int32") + ops.convert_to_tensor(planes), (-1,))
+    counts = ops.segment_sum(ops.ones_like(places), places, batch * channels * 256)
+    counts = ops.reshape(counts, (-1, 256))
+    highest = ops.max(ops.where(counts > 0, np.arange(256, dtype=np.int32), 0), axis=1, keepdims=True)
+    last = ops.take_along_axis(counts, highest, axis=1)
+    step = ops.floor_divide(height * width - last, 255)
+    below = ops.cumsum(counts, axis=1) - counts
+    levels = ops.clip(ops.floor_divide(below + ops.floor_divide(step, 2), ops.maximum(step, 1)), 0, 255)
+    mapped = ops.where(step > 0, levels, np.arange(256, dtype=np.int32))
+    equal = ops.cast(ops.reshape(take(ops.reshape(mapped, (-1,)), places), images.shape), "uint8")
+    return ops.where(_each(chosen), equal, images)
+
+
 def _inside(boxes: np.ndarray, shape: Any) -> Any:
     """Whether a value lies in its image's rectangle: bool (batch, height, width × channels)."""
     _, height, width, channels = shape
