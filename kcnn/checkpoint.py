@@ -7,6 +7,7 @@ One file, so that weights and state cannot come apart when a run is killed.
 import io
 import json
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,24 @@ def read_info(path: Path) -> dict[str, Any]:
             return json.loads(archive.read(INFO)) if INFO in archive.namelist() else {}
     except (zipfile.BadZipFile, ValueError, KeyError, OSError) as error:
         raise _unreadable(path, error) from error
+
+
+def check_classes(path: Path, class_names: Sequence[str]) -> None:
+    """Refuse data whose classes are no longer those that the model file learned.
+
+    Raises:
+        KcnnError: naming what is gone and what is new; or see `read_info`.
+    """
+    learned = read_info(path).get("class_names", class_names)
+    if list(learned) == list(class_names):
+        return
+    gone = ", ".join(name for name in learned if name not in class_names)
+    new = ", ".join(name for name in class_names if name not in learned)
+    changes = [f"without {gone}"] * bool(gone) + [f"with {new}"] * bool(new)
+    raise KcnnError(
+        f"{path} has learned {len(learned)} classes, and the data now have {len(class_names)}, "
+        f"{' and '.join(changes) or 'in another order'}: put the class folders back, or train a new run."
+    )
 
 
 def _unreadable(path: Path, error: Exception) -> KcnnError:

@@ -1,5 +1,6 @@
 """From a recipe's numbers to Keras objects: the one file that knows both. The rest takes plain arguments."""
 
+import math
 import sys
 from typing import Any
 
@@ -12,6 +13,7 @@ from kcnn.data import Dataset, Split, load_dataset
 from kcnn.data.augment import check_data
 from kcnn.data.batches import TrainingBatches
 from kcnn.data.dataset import limit, split_validation
+from kcnn.errors import UsageError
 from kcnn.finetune import backbone_rates, find_source, transfer
 from kcnn.history import History
 from kcnn.models import build_model
@@ -22,16 +24,37 @@ from kcnn.stages import Stage, plan_schedule, plan_stages
 
 
 def load_parts(recipe: Recipe) -> tuple[Dataset, Split, Split]:
-    """(data set, training part, validation part) of a recipe; the test part is `dataset.test`."""
+    """(data set, training part, validation part) of a recipe; the test part is `dataset.test`.
+
+    Raises:
+        UsageError: too few images for both parts.
+        KcnnError: the data are missing or damaged.
+    """
     dataset = load_dataset(recipe.dataset, recipe.data_dir, recipe.image_size, recipe.classes)
-    train = limit(dataset.train, recipe.limit_train, recipe.seed)
-    return dataset, *split_validation(train, recipe.validation, recipe.seed)
+    images = limit(dataset.train, recipe.limit_train, recipe.seed)
+    train, validation = split_validation(images, recipe.validation, recipe.seed)
+    if not len(train) or (recipe.validation and not len(validation)):
+        raise UsageError(
+            f"validation = {recipe.validation:g} of each class of {len(images)} images leaves {len(train)} to train on "
+            f"and {len(validation)} for validation: take more images, another part, or validation 0."
+        )
+    return dataset, train, validation
 
 
 def check_augment(recipe: Recipe, dataset: Dataset) -> None:
     """Raise a UsageError that names every augmentation that these images, or the batches of any stage, cannot take."""
     smallest = min(stage.batch_size for stage in plan_stages(recipe))
     check_data(recipe.augment, dataset.train.images.shape[1:], len(dataset.class_names), smallest)
+
+
+def check_accumulation(recipe: Recipe, images: int) -> None:
+    """Raise a UsageError if a run on so many images ends before its first update."""
+    steps = sum((stage.last - stage.first) * math.ceil(images / stage.batch_size) for stage in plan_stages(recipe))
+    if recipe.gradient_accumulation_steps > steps:
+        raise UsageError(
+            f"gradient_accumulation_steps must be at most the run's {steps} steps, or nothing is learned; "
+            f"received {recipe.gradient_accumulation_steps}."
+        )
 
 
 def new_model(recipe: Recipe, dataset: Dataset) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from kcnn.checkpoint import check_classes
 from kcnn.data import Split, load_dataset
 from kcnn.errors import UsageError, unknown
 from kcnn.predict.logits import predict_views, softmax
@@ -70,9 +71,9 @@ def calibration(logits: np.ndarray, labels: np.ndarray, bins: int = 15) -> dict[
 
 
 def top_accuracy(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
-    """Part of the images (0…1) whose true class is among the `k` with the largest logits; a tie counts as a hit."""
-    chosen = logits[np.arange(len(labels)), labels][:, None]
-    return float(((logits > chosen).sum(-1) < k).mean())
+    """Part of the images (0…1) whose true class is among the `k` with the largest logits; of equal ones the first."""
+    ranked = np.argsort(-logits, axis=-1, kind="stable")[:, :k]
+    return float((ranked == labels[:, None]).any(-1).mean())
 
 
 def run_split(run: RunDir, split: str = "test", data_dir: str = "") -> tuple[Split, list[str]]:
@@ -84,21 +85,23 @@ def run_split(run: RunDir, split: str = "test", data_dir: str = "") -> tuple[Spl
 
     Raises:
         UsageError: another part, or the run kept no validation images.
-        KcnnError: the data are not there.
+        KcnnError: the data are not there, or have other classes than the run's.
     """
     if split not in SPLITS:
         raise UsageError(unknown("split", split, SPLITS))
     recipe = read_recipe(run.recipe)
     recipe = recipe.replace(data_dir=data_dir) if data_dir else recipe
+    if split == "validation" and not recipe.validation:
+        raise UsageError(f"{run.path} kept no validation images (validation = 0 in its recipe). Use --split test.")
     if split == "test":
         dataset = load_dataset(recipe.dataset, recipe.data_dir, recipe.image_size, recipe.classes)
-        return dataset.test, dataset.class_names
-    if not recipe.validation:
-        raise UsageError(f"{run.path} kept no validation images (validation = 0 in its recipe). Use --split test.")
-    from kcnn.construct import load_parts
+        images = dataset.test
+    else:
+        from kcnn.construct import load_parts
 
-    dataset, _, validation = load_parts(recipe)
-    return validation, dataset.class_names
+        dataset, _, images = load_parts(recipe)
+    check_classes(run.checkpoint(), dataset.class_names)
+    return images, dataset.class_names
 
 
 def evaluate_run(

@@ -9,8 +9,16 @@ from kcnn.accelerate import accelerate
 from kcnn.backend import device_name
 from kcnn.callbacks import tensorboard
 from kcnn.callbacks.progress import ShowProgress
-from kcnn.checkpoint import load_model, restore_optimizer
-from kcnn.construct import check_augment, compile_model, load_parts, new_model, training_batches, training_callbacks
+from kcnn.checkpoint import check_classes, load_model, restore_optimizer
+from kcnn.construct import (
+    check_accumulation,
+    check_augment,
+    compile_model,
+    load_parts,
+    new_model,
+    training_batches,
+    training_callbacks,
+)
 from kcnn.data import Dataset, Split
 from kcnn.data.batches import Direct, EvaluationBatches
 from kcnn.errors import KcnnError
@@ -32,16 +40,17 @@ def train(recipe: Recipe, run: RunDir, resume: bool = False) -> dict[str, Any]:
         run: an empty directory, or with `resume` one that holds a `last.keras`.
 
     Raises:
-        UsageError: an augmentation that the data cannot take.
-        KcnnError: the data are missing or damaged, or the loss is no longer finite.
+        UsageError: an augmentation that the data cannot take, too few images, or too many steps an update.
+        KcnnError: the data are missing, damaged or of other classes than before, or the loss is no longer finite.
     """
     if recipe.tensorboard:
         tensorboard.check_installed()
     keras.utils.set_random_seed(recipe.seed)
     dataset, train_part, validation_part = load_parts(recipe)
     check_augment(recipe, dataset)
+    check_accumulation(recipe, len(train_part))
     if resume:
-        model, history = _load_last(run)
+        model, history = _load_last(run, dataset.class_names)
         write_text(run.log, history.to_csv())  # the run may have been killed between the two files
     else:
         model, history = new_model(recipe, dataset), History()
@@ -60,7 +69,8 @@ def train(recipe: Recipe, run: RunDir, resume: bool = False) -> dict[str, Any]:
     return result
 
 
-def _load_last(run: RunDir) -> tuple[Any, History]:
+def _load_last(run: RunDir, class_names: list[str]) -> tuple[Any, History]:
+    check_classes(run.last, class_names)
     model, info = load_model(run.last)
     if "history" not in info:
         raise KcnnError(f"{run.last} has no log in it, so it cannot be continued: start a new run with another --run.")

@@ -49,6 +49,12 @@ def test_top_accuracy_counts_the_k_largest(scores, k):
     assert top_accuracy(logits, labels, k) == pytest.approx((best == labels[:, None]).any(1).mean())
 
 
+def test_of_equal_logits_the_first_count_as_the_accuracy_does():
+    logits, labels = np.zeros((10, 10)), np.arange(10)
+    assert [top_accuracy(logits, labels, k) for k in (1, 5)] == [0.1, 0.5]
+    assert top_accuracy(np.full((10, 10), np.nan), labels, 5) == 0.5
+
+
 def test_validation_is_what_the_run_kept_out_of_training(trained):
     from kcnn.construct import load_parts
     from kcnn.recipe import read_recipe

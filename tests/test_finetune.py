@@ -200,7 +200,7 @@ def test_other_classes_get_a_new_head_and_the_run_says_so(trained, tmp_path, cli
 
 
 def test_the_model_and_its_options_come_from_the_weights(tmp_path, cli):
-    small = ("--epochs", 1, "--limit-train", 30)
+    small = ("--epochs", 1, "--limit-train", 30, "--validation", 0)
     first = tmp_path / "first"
     settings = ("--model", "simple_cnn", "--dataset", "digits", "--set", "model_options.pooling=average")
     assert cli("train", *settings, *small, "--run", first).exit_code == 0

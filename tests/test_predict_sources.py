@@ -8,7 +8,7 @@ import pytest
 from conftest import one_line_error, random_images
 
 from kcnn.errors import KcnnError
-from kcnn.predict import count_images, predict, read_array, read_batches
+from kcnn.predict import count_images, find_images, predict, read_array, read_batches
 
 
 class Brightness:
@@ -52,6 +52,7 @@ def test_the_most_probable_class_comes_first(arrays):
         (np.zeros((8, 8), np.uint8), "uint8 (n, height, width, channels)"),
         (np.asarray([{"a": 1}], dtype=object), "without running code"),
         (b"not an array", "without running code"),
+        (np.zeros((0, 8, 8, 1), np.uint8), "holds no images"),
     ],
 )
 def test_other_arrays_are_refused_in_one_line(tmp_path, content, words):
@@ -61,6 +62,14 @@ def test_other_arrays_are_refused_in_one_line(tmp_path, content, words):
         read_array(path)
     assert words in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+def test_what_systems_and_tools_hide_in_a_folder_is_left_out(tmp_path):
+    folder = tmp_path / ".mine" / "pictures"  # above the folder named nothing is hidden
+    (folder / "sub/.ipynb_checkpoints").mkdir(parents=True)
+    for name in ("a.png", "sub/b.PNG", "._a.png", "sub/.ipynb_checkpoints/b.png"):
+        (folder / name).write_bytes(b"")
+    assert find_images([str(folder)]) == [folder / "a.png", folder / "sub/b.PNG"]
 
 
 def test_images_of_another_size(arrays):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from kcnn.data.dataset import Dataset, Split, channel_statistics, stratified
-from kcnn.data.images import EXTENSIONS, read_image
+from kcnn.data.images import EXTENSIONS, hidden, is_picture, read_image
 from kcnn.errors import KcnnError
 
 DEFAULT_SIZE = 64
@@ -40,12 +40,12 @@ def _read(root: Path, size: int) -> tuple[Split, list[str]]:
     from torchvision.datasets.folder import make_dataset
 
     try:
-        names = sorted(path.name for path in root.iterdir() if path.is_dir() and not _hidden(path))
+        names = sorted(path.name for path in root.iterdir() if path.is_dir() and not hidden(path.relative_to(root)))
         if len(names) < 2:
             found = f"one class folder, {names[0]!r}" if names else "no folders in it. Each class is a folder"
             raise KcnnError(f"{root} has {found}; a classifier needs at least two.")
         indices = {name: label for label, name in enumerate(names)}
-        samples = make_dataset(str(root), indices, is_valid_file=_is_picture)
+        samples = make_dataset(str(root), indices, is_valid_file=lambda path: is_picture(Path(path), root))
     except FileNotFoundError as error:
         reason = str(error).split(". ")[0]
         raise KcnnError(
@@ -53,15 +53,6 @@ def _read(root: Path, size: int) -> tuple[Split, list[str]]:
         ) from error
     labels = np.asarray([label for _, label in samples], np.int64)
     return Split(_decode([Path(path) for path, _ in samples], size), labels), names
-
-
-def _hidden(path: Path) -> bool:
-    """Left by a system or a tool: .ipynb_checkpoints, and __MACOSX and ._photo.jpg of archives made on a Mac."""
-    return path.name.startswith((".", "__MACOSX"))
-
-
-def _is_picture(path: str) -> bool:
-    return path.lower().endswith(EXTENSIONS) and not _hidden(Path(path))
 
 
 def _decode(paths: list[Path], size: int) -> np.ndarray:

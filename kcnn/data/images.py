@@ -21,14 +21,14 @@ def read_image(path: Path, shape: tuple[int, int, int], resize: int = 0) -> np.n
         uint8 (height, width, channels).
 
     Raises:
-        KcnnError: the file is not there or does not decode.
+        KcnnError: the file is not there, does not decode, or has pixels of another kind than 8 or 16 bits.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     height, width, channels = shape
     try:
         with Image.open(path) as file:
-            picture = ImageOps.exif_transpose(file).convert("L" if channels == 1 else "RGB")
+            picture = _eight_bits(ImageOps.exif_transpose(file), path).convert("L" if channels == 1 else "RGB")
             if resize:
                 picture = _middle(picture, resize, height, width)
             else:
@@ -40,6 +40,32 @@ def read_image(path: Path, shape: tuple[int, int, int], resize: int = 0) -> np.n
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise KcnnError(f"{path} does not decode as an image: delete or replace it.") from error
     return np.asarray(picture).reshape(shape)
+
+
+def hidden(path: Path) -> bool:
+    """Left by a system or a tool: .ipynb_checkpoints, and __MACOSX and ._photo.jpg of archives made on a Mac."""
+    return any(part.startswith((".", "__MACOSX")) for part in path.parts)
+
+
+def is_picture(path: Path, root: Path) -> bool:
+    """Whether a file below `root` has a picture's extension and is not `hidden` in it."""
+    return path.suffix.lower() in EXTENSIONS and not hidden(path.relative_to(root))
+
+
+def _eight_bits(picture: Any, path: Path) -> Any:
+    """The picture with 8 bits a channel, on white where it is transparent; Pillow would clip and drop both."""
+    from PIL import Image
+
+    if picture.mode.startswith("I"):  # 16 bits a pixel, in 16 or 32
+        levels = np.asarray(picture)
+        if levels.min() >= 0 and levels.max() < 2**16:
+            return Image.fromarray(np.rint(levels / 257).astype(np.uint8))
+    if picture.mode.startswith(("I", "F")):
+        raise KcnnError(f"{path} has 32-bit pixels, whose black and white no one knows: save it with 8 or 16 bits.")
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return picture
 
 
 def _middle(picture: Any, resize: int, height: int, width: int) -> Any:

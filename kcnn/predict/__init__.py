@@ -10,7 +10,7 @@ import numpy as np
 
 from kcnn.checkpoint import read_info
 from kcnn.data import Split
-from kcnn.data.images import EXTENSIONS, read_image
+from kcnn.data.images import is_picture, read_image
 from kcnn.errors import KcnnError
 from kcnn.predict.logits import predict_views, softmax
 
@@ -35,7 +35,7 @@ def find_images(names: Sequence[str]) -> list[Path]:
     for name in names:
         path = Path(name)
         if path.is_dir():
-            matches = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in EXTENSIONS]
+            matches = [file for file in sorted(path.rglob("*")) if is_picture(file, path)]
         else:
             matches = [path] if path.exists() else [Path(match) for match in sorted(glob.glob(name, recursive=True))]
         if not matches:
@@ -98,7 +98,7 @@ def read_array(path: Path) -> np.ndarray:
     Grey images may lack the last axis.
 
     Raises:
-        KcnnError: not such a file.
+        KcnnError: not such a file, or no images in it.
     """
     try:
         with path.open("rb") as file:
@@ -112,6 +112,8 @@ def read_array(path: Path) -> np.ndarray:
     images = found[..., np.newaxis] if found.ndim == 3 else found
     if images.dtype != np.uint8 or images.ndim != 4:
         raise KcnnError(f"{path} holds {found.dtype} {found.shape}; images are uint8 (n, height, width, channels).")
+    if not len(images):
+        raise KcnnError(f"{path} holds no images.")
     return images
 
 
