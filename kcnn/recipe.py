@@ -62,7 +62,9 @@ class Recipe:
     ema: float = _number(0.0, 0, 0.99999, "decay of the averaged weights that are evaluated and saved; 0: none")
     schedule: str = _choice("constant", SCHEDULES, "how the learning rate changes")
     step_epochs: int = _number(10, 1, MOST, "step: epochs between changes; plateau: epochs of patience")
-    milestones: list[int] = field(default_factory=list, metadata={"help": "schedule multistep: epochs of the changes"})
+    milestones: list[int] = field(
+        default_factory=list, metadata={"help": "multistep: epochs of the changes, after the warm-up"}
+    )
     gamma: float = _number(0.1, 1e-6, 1, "factor of the schedules step, multistep, exponential, plateau")
     warmup_epochs: float = _number(0.0, 0, MOST, "linear rise before the schedule")
     augment: dict[str, float] = field(default_factory=dict, metadata={"help": "augmentations and their magnitudes"})
@@ -81,12 +83,11 @@ class Recipe:
         Raises:
             UsageError: naming every unknown key and wrong value at once.
         """
-        known = {f.name: f for f in fields(cls)}
-        errors = [unknown("recipe key", key, known) for key in values if key not in known]
+        errors = [unknown("recipe key", key, FIELDS) for key in values if key not in FIELDS]
         good = {}
-        for key in [name for name in known if name in values]:
+        for key in [name for name in FIELDS if name in values]:
             try:
-                good[key] = _checked(key, values[key], known[key].type, known[key].metadata)
+                good[key] = _checked(key, values[key])
             except UsageError as error:
                 errors.append(str(error))
         recipe = cls(**good)
@@ -114,7 +115,9 @@ class Recipe:
         return "".join(f"{line:{width}}  # {text}\n" for line, text in zip(lines, helps, strict=True))
 
 
-def _checked(key: str, value: Any, kind: Any, metadata: Mapping[str, Any]) -> Any:
+def _checked(key: str, value: Any) -> Any:
+    kind: Any = FIELDS[key].type
+    metadata = FIELDS[key].metadata
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, get_origin(kind) or kind) or (isinstance(value, bool) and kind is not bool):
@@ -142,12 +145,18 @@ def _check_milestones(value: list[Any]) -> list[int]:
 
 
 def _check_stages(value: list[Any]) -> list[list[float]]:
+    """Each number is checked as the key of its name is."""
+    names = ("epochs", "batch_size", "learning_rate")
     for stage in value:
-        numbers = isinstance(stage, list) and all(isinstance(v, (int, float)) and v > 0 for v in stage)
-        if not numbers or len(stage) not in (2, 3) or any(v != int(v) for v in stage[:2]):
+        if not isinstance(stage, list) or len(stage) not in (2, 3):
             raise UsageError(
-                f"stages must be lists [epochs, batch_size] or [epochs, batch_size, learning_rate]; received {stage!r}."
+                f"stages must be lists [{', '.join(names[:2])}] or [{', '.join(names)}]; received {stage!r}."
             )
+        for name, number in zip(names, stage, strict=False):
+            try:
+                _checked(name, number)
+            except UsageError as error:
+                raise UsageError(f"stages, {stage!r}: {error}") from error
     return value
 
 
@@ -157,6 +166,7 @@ def _check_classes(value: list[Any]) -> list[str]:
     return value
 
 
+FIELDS = {f.name: f for f in fields(Recipe)}
 CHECKS: dict[str, Callable[[Any], Any]] = {
     "augment": check_magnitudes,
     "classes": _check_classes,

@@ -62,18 +62,22 @@ def _cosine_between(start: float, end: float, progress: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 
 
-def plateau(epochs: float, step_epochs: int, gamma: float, rows: Sequence[Mapping[str, Any]]) -> Schedule:
+def plateau(
+    epochs: float, step_epochs: int, gamma: float, rows: Sequence[Mapping[str, Any]], warmup_epochs: float = 0
+) -> Schedule:
     """× gamma after more than `step_epochs` epochs without a lower validation loss: torch's ReduceLROnPlateau.
 
     It replays the log, so a resumed run needs no state of it.
 
     Args:
         rows: the log, growing while the run goes on; without validation the training loss counts.
+        warmup_epochs: those came before; their losses do not count.
     """
+    start = math.ceil(warmup_epochs)
 
     def factor(time: float) -> float:
         result, best, bad = 1.0, math.inf, 0
-        for row in rows[: int(time)]:
+        for row in rows[start : start + int(time)]:
             loss = row.get("val_loss", row["loss"])
             best, bad = (loss, 0) if loss < best * (1 - 1e-4) else (best, bad + 1)
             if bad > step_epochs:
@@ -92,7 +96,7 @@ SCHEDULES: dict[str, tuple[Callable[..., Schedule], tuple[str, ...]]] = {
     "linear": (linear, ()),
     "cosine": (cosine, ()),
     "one_cycle": (one_cycle, ("steps_per_epoch",)),
-    "plateau": (plateau, ("step_epochs", "gamma", "rows")),
+    "plateau": (plateau, ("step_epochs", "gamma", "rows", "warmup_epochs")),
 }
 
 
@@ -103,6 +107,7 @@ def make_schedule(name: str, epochs: int, warmup_epochs: float = 0, **numbers: A
         numbers: what the schedule takes, see `SCHEDULES`; others are ignored.
     """
     function, keys = SCHEDULES[name]
+    numbers["warmup_epochs"] = warmup_epochs
     main = function(epochs - warmup_epochs, **{key: numbers[key] for key in keys})
 
     def factor(time: float) -> float:

@@ -67,3 +67,9 @@ def test_changes_of_levels_equal_torchvision(name, value, expected, most, channe
 def test_levels_of_images_not_chosen_stay(name, nothing):
     images = pictures((40, 24, 3))
     assert torch.equal(getattr(pixels, name)(images, np.full(COUNT, nothing)), images)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (2, 9, 1)])
+def test_images_without_an_inside_stay_as_sharp_as_they_are(shape):
+    images = pictures(shape)
+    assert torch.equal(pixels.sharpness(images, np.full(COUNT, np.float32(2))), images)

@@ -10,6 +10,8 @@ from conftest import one_line_error
 
 from kcnn.checkpoint import load_model
 from kcnn.data import load_dataset
+from kcnn.errors import UsageError
+from kcnn.export import check_target
 from kcnn.predict.logits import predict_logits
 
 
@@ -89,7 +91,7 @@ def test_wrong_arguments(trained, cli, tmp_path):
     one_line_error(
         cli("export", trained[0], "--format", "onx", "-o", tmp_path / "a"), 2, "unknown format 'onx'", "'onnx'"
     )
-    one_line_error(cli("export", tmp_path / "none", "-o", tmp_path / "a"), 1, tmp_path / "none")
+    one_line_error(cli("export", tmp_path / "none", "-o", tmp_path / "a.keras"), 1, tmp_path / "none")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -121,5 +123,23 @@ def test_other_formats_are_opened_and_compared(kind, name, trained, cli, tmp_pat
     assert "largest difference" in outcome.stderr
 
 
-def test_a_name_that_the_format_cannot_have(trained, cli, tmp_path):
-    one_line_error(cli("export", trained[0], "--format", "torch", "-o", tmp_path / "a.onnx"), 2, ".pt2")
+@pytest.mark.parametrize(
+    ("kind", "name", "suffix"),
+    [
+        ("torch", "a.onnx", ".pt2"),
+        ("keras", "a.onnx", ".keras"),
+        ("keras", "a.h5", ".keras"),
+        ("onnx", "a.keras", ".onnx"),
+        ("torchvision", "a.bin", ".pth"),
+    ],
+)
+def test_a_name_that_the_format_cannot_have(trained, cli, tmp_path, kind, name, suffix):
+    outcome = cli("export", trained[0], "--format", kind, "-o", tmp_path / name)
+    one_line_error(outcome, 2, f"ends in {suffix}", name, "another --format")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_beside_the_graph_are_not_written_over(tmp_path):
+    (tmp_path / "a.bin").write_text("mine")
+    with pytest.raises(UsageError, match=r"a\.bin already exists"):
+        check_target("openvino", tmp_path / "a.xml")

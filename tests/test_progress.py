@@ -2,6 +2,7 @@
 
 import io
 import re
+from unittest.mock import patch
 
 import pytest
 from rich.console import Console
@@ -15,8 +16,9 @@ ROW = {"epoch": 1, "loss": 0.51234, "accuracy": 0.8, "learning_rate": 0.05, "ima
 def show(terminal, rows=()):
     """What one epoch of four steps prints."""
     history = History(list(rows))
-    callback = ShowProgress(history, 3)
-    callback.console = Console(file=io.StringIO(), force_terminal=terminal, width=100)
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=100)
+    with patch("kcnn.callbacks.progress.Console", return_value=console):
+        callback = ShowProgress(history, 3)
     callback.set_params({"steps": 4})
     callback.on_train_begin()
     callback.on_epoch_begin(history.epochs)
@@ -26,7 +28,7 @@ def show(terminal, rows=()):
     history.rows.append({**ROW, "epoch": history.epochs + 1})
     callback.on_epoch_end(history.epochs - 1)
     callback.on_train_end()
-    return callback.console.file.getvalue()
+    return console.file.getvalue()
 
 
 def test_one_plain_line_an_epoch():

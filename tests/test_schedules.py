@@ -123,6 +123,20 @@ def test_plateau_is_torchs():
     assert len(set(expected)) > 2
 
 
+@pytest.mark.parametrize("warmup_epochs", [0.5, 5])
+def test_plateau_after_a_warm_up_knows_every_later_epoch(warmup_epochs):
+    """At the start of an epoch the one before it counts, and those of the warm-up do not."""
+    rows: list[dict[str, float]] = []
+    schedule = make_schedule("plateau", 20, warmup_epochs, **{**NUMBERS, "step_epochs": 2, "gamma": 0.5, "rows": rows})
+    first, factors = int(np.ceil(warmup_epochs)), []
+    for epoch in range(20):
+        factors.append(schedule(epoch))
+        rows.append({"loss": 0.0 if epoch < first else 1.0})
+    after = factors[first:]
+    assert after[:4] == [1] * 4  # one best epoch and two of patience are over before the third bad one
+    assert after[4:7] == [0.5] * 3
+
+
 def test_every_schedule_is_tested_here():
     assert set(SCHEDULES) == {*BY_EPOCH, *BY_STEP, "plateau"}
 

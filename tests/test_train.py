@@ -315,7 +315,7 @@ def test_resume_of_a_model_that_is_no_checkpoint(cli, trained, tmp_path):
 
 def test_nan_ends_the_run_and_keeps_the_last_good_checkpoint(cli, tmp_path):
     run = RunDir(tmp_path / "run")
-    stages = "stages=[[1,32,0.05],[2,32,1e38]]"
+    stages = "stages=[[1,32,0.05],[2,32,1000]]"
     options = ("--epochs", 3, "--limit-train", 200, "--schedule", "constant", "--set", stages, "--augment", "none")
     outcome = cli("train", *options, "--set", "warmup_epochs=0", "--run", run.path)
     one_line_error(outcome, 1, "NaN or infinite in epoch 2, step ", "lower --learning-rate", run.best)

@@ -16,8 +16,6 @@ class ShowProgress(keras.callbacks.Callback):
         super().__init__()
         self.history, self.epochs = history, epochs
         self.console = Console(stderr=True)
-
-    def on_train_begin(self, logs: Any = None) -> None:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -27,6 +25,8 @@ class ShowProgress(keras.callbacks.Callback):
             TimeRemainingColumn(),
         )
         self.bar = Progress(*columns, console=self.console, disable=not self.console.is_terminal, transient=True)
+
+    def on_train_begin(self, logs: Any = None) -> None:
         first = self.history.epochs
         self.task = self.bar.add_task(f"epoch {first + 1}/{self.epochs}", total=self.epochs, completed=first)
         self.bar.start()

@@ -24,6 +24,7 @@ RECIPE_OPTIONS: tuple[tuple[str, Any, str], ...] = (
     ("--backend", str, "Keras backend: torch, jax or tensorflow."),
     ("--device", str, "auto, cpu, cuda or cuda:N."),
 )
+PATHS = ("data_dir", "weights", "pretrained")  # recipe keys that a run keeps as absolute paths
 STARTS = (
     click.option("--model", default="", metavar="NAME", help="Architecture: see `kcnn models`."),
     click.option("--dataset", default="", metavar="NAME", help="Data set: see `kcnn datasets`; default the model's."),
@@ -67,6 +68,7 @@ def plan_recipe(
         UsageError: an unknown name or key, or a wrong value; all of them at once.
     """
     from kcnn.backend import named_by_environment
+    from kcnn.pretrained import IMAGENET
     from kcnn.recipe import find_recipe
 
     changes: dict[str, Any] = {"backend": backend} if (backend := named_by_environment()) else {}
@@ -74,15 +76,16 @@ def plan_recipe(
     if augment is not None:
         changes["augment"] = parse_augment(augment)
     changes |= parse_settings(settings)
-    if changes.get("weights"):
+    for key in PATHS:
+        if isinstance(path := changes.get(key), str) and path and (key, path) != ("pretrained", IMAGENET):
+            changes[key] = str(Path(path).expanduser().absolute())
+    if isinstance(path := changes.get("weights"), str) and path:
         model, dataset = _from_weights(model, dataset, bool(recipe), changes)
     found, plan = find_recipe(recipe, model, dataset)
     if changes.get("pretrained"):
         found, plan = _from_pretrained(found, plan, bool(recipe), changes)
     if recipe:
         changes = {**({"model": model} if model else {}), **({"dataset": dataset} if dataset else {}), **changes}
-    if changes.get("data_dir"):
-        changes["data_dir"] = str(Path(changes["data_dir"]).expanduser().absolute())
     if isinstance(epochs := changes.get("epochs"), int):  # a short run warms up for half of it at most
         changes.setdefault("warmup_epochs", min(plan.warmup_epochs, epochs / 2))
     if changes.get("optimizer", "sgd") != "sgd":  # the recipe's nesterov is a matter of its sgd
@@ -97,9 +100,7 @@ def _from_weights(model: str, dataset: str, chosen: bool, changes: dict[str, Any
     """
     from kcnn.finetune import described
 
-    path = Path(changes["weights"]).expanduser().absolute()
-    changes["weights"] = str(path)
-    known = described(path)
+    known = described(Path(changes["weights"]))
     if chosen or model not in ("", known["model"]):
         return model, dataset
     if "model_options" in known and not any(key.startswith("model_options") for key in changes):
@@ -110,11 +111,8 @@ def _from_weights(model: str, dataset: str, chosen: bool, changes: dict[str, Any
 def _from_pretrained(found: str, plan: Any, chosen: bool, changes: dict[str, Any]) -> tuple[str, Any]:
     """The recipe of a start from ImageNet's weights; `chosen`: it is named, and only how images are seen changes."""
     from kcnn.finetune import SETTINGS, imagenet_input
-    from kcnn.pretrained import IMAGENET
     from kcnn.recipe import Recipe
 
-    if changes["pretrained"] != IMAGENET:
-        changes["pretrained"] = str(Path(changes["pretrained"]).expanduser().absolute())
     options = [*plan.model_options, *(key.removeprefix("model_options.") for key in changes)]
     size = changes.get("image_size", plan.image_size)
     for key, value in imagenet_input(changes.get("model", plan.model), size, options).items():

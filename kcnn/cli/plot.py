@@ -55,9 +55,8 @@ def _chosen(kinds: str) -> list[str]:
     from kcnn.plots.runs import KINDS
 
     names = list(KINDS) if kinds == "all" else [kind.strip() for kind in kinds.split(",")]
-    for name in names:
-        if name not in KINDS:
-            raise UsageError(unknown("kind", name, [*KINDS, "all"]))
+    if wrong := [unknown("kind", name, [*KINDS, "all"]) for name in names if name not in KINDS]:
+        raise UsageError(" ".join(wrong))
     return names
 
 

@@ -38,9 +38,14 @@ def check_target(kind: str, path: Path) -> None:
     module = _format(kind)
     suffix = getattr(module, "SUFFIX", "")
     if suffix and path.suffix != suffix:
-        raise UsageError(f"Format {kind} needs a file name that ends in {suffix}; received {path}.")
-    if path.exists():
-        raise UsageError(f"{path} already exists: delete it, or name another file with -o.")
+        others = ", ".join(name for name in FORMATS if name != kind)
+        raise UsageError(
+            f"Format {kind} needs a file name that ends in {suffix}; received {path}. Rename it, or choose another "
+            f"--format: {others}."
+        )
+    for file in (path, path.with_suffix(getattr(module, "BESIDE", path.suffix))):
+        if file.exists():
+            raise UsageError(f"{file} already exists: delete it, or name another file with -o.")
     for package in module.PACKAGES:
         if importlib.util.find_spec(package) is None:
             raise KcnnError(f"Format {kind} needs the package {package}. Run: pip install 'kcnn[{kind}]'")

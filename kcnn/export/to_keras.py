@@ -8,6 +8,7 @@ import numpy as np
 from kcnn.checkpoint import load_model, save_model
 
 PACKAGES: tuple[str, ...] = ()
+SUFFIX = ".keras"
 
 
 def write(model: Any, path: Path, info: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from kcnn.errors import KcnnError
 from kcnn.rundir import atomic
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+SUFFIX = ".onnx"
 
 
 def write(model: Any, path: Path, info: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from kcnn.export import to_onnx
 
 PACKAGES = ("openvino", "onnx", "onnxscript")
 SUFFIX = ".xml"
+BESIDE = ".bin"
 
 
 def write(model: Any, path: Path, info: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from kcnn.rundir import atomic
 from kcnn.weights import state_dict, unfit_classifier
 
 PACKAGES: tuple[str, ...] = ()
+SUFFIX = ".pth"
 
 
 def write(model: Any, path: Path, info: dict[str, Any]) -> None:

@@ -122,6 +122,8 @@ def solarize(images: Any, threshold: np.ndarray) -> Any:
 
 def sharpness(images: Any, factor: np.ndarray) -> Any:
     """Blend with a smoothed copy, 3 × 3 with the centre five times, as Pillow and torchvision; the edge stays."""
+    if min(images.shape[1:3]) < 3:
+        return images  # all edge
     values = ops.cast(images, "int32")
     rows = values[:, :-2] + values[:, 1:-1] + values[:, 2:]
     total = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:] + 4 * values[:, 1:-1, 1:-1]
