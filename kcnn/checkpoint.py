@@ -70,7 +70,7 @@ def read_info(path: Path) -> dict[str, Any]:
 
 
 def check_classes(path: Path, class_names: Sequence[str]) -> None:
-    """Refuse data whose classes are no longer those that the model file learned.
+    """Refuse data whose classes are not those that the model file learned.
 
     Raises:
         KcnnError: naming what is gone and what is new; or see `read_info`.
@@ -82,8 +82,8 @@ def check_classes(path: Path, class_names: Sequence[str]) -> None:
     new = ", ".join(name for name in class_names if name not in learned)
     changes = [f"without {gone}"] * bool(gone) + [f"with {new}"] * bool(new)
     raise KcnnError(
-        f"{path} has learned {len(learned)} classes, and the data now have {len(class_names)}, "
-        f"{' and '.join(changes) or 'in another order'}: put the class folders back, or train a new run."
+        f"{path} has learned {len(learned)} classes, and these data have {len(class_names)}, "
+        f"{' and '.join(changes) or 'in another order'}: use data with the same classes, or train a new run."
     )
 
 

@@ -27,18 +27,36 @@ def load_parts(recipe: Recipe) -> tuple[Dataset, Split, Split]:
     """(data set, training part, validation part) of a recipe; the test part is `dataset.test`.
 
     Raises:
-        UsageError: too few images for both parts.
+        UsageError: no image is left to train on.
         KcnnError: the data are missing or damaged.
     """
     dataset = load_dataset(recipe.dataset, recipe.data_dir, recipe.image_size, recipe.classes)
     images = limit(dataset.train, recipe.limit_train, recipe.seed)
     train, validation = split_validation(images, recipe.validation, recipe.seed)
-    if not len(train) or (recipe.validation and not len(validation)):
+    if not len(train):
         raise UsageError(
-            f"validation = {recipe.validation:g} of each class of {len(images)} images leaves {len(train)} to train on "
-            f"and {len(validation)} for validation: take more images, another part, or validation 0."
+            f"validation = {recipe.validation:g} leaves none of {len(images)} images to train on: choose a smaller one."
         )
     return dataset, train, validation
+
+
+def check_parts(recipe: Recipe, dataset: Dataset, train: Split, validation: Split) -> None:
+    """Refuse settings of a new run that these images cannot take.
+
+    Raises:
+        UsageError: augmentations, validation without images, or a part of the run without an update.
+    """
+    check_augment(recipe, dataset)
+    if recipe.validation and not len(validation):
+        raise UsageError(
+            f"validation = {recipe.validation:g} keeps none of the {len(train)} images, whose classes are too small "
+            f"for it: choose a larger part, more images, or --validation 0."
+        )
+    for frozen in (True, False):  # each begins with an optimizer of its own
+        stages = [stage for stage in plan_stages(recipe) if stage.frozen == frozen]
+        if stages:
+            steps = sum((stage.last - stage.first) * math.ceil(len(train) / stage.batch_size) for stage in stages)
+            check_accumulation(recipe, steps)
 
 
 def check_augment(recipe: Recipe, dataset: Dataset) -> None:
@@ -47,12 +65,11 @@ def check_augment(recipe: Recipe, dataset: Dataset) -> None:
     check_data(recipe.augment, dataset.train.images.shape[1:], len(dataset.class_names), smallest)
 
 
-def check_accumulation(recipe: Recipe, images: int) -> None:
-    """Raise a UsageError if a run on so many images ends before its first update."""
-    steps = sum((stage.last - stage.first) * math.ceil(images / stage.batch_size) for stage in plan_stages(recipe))
+def check_accumulation(recipe: Recipe, steps: int) -> None:
+    """Raise a UsageError if so many steps end before the first update."""
     if recipe.gradient_accumulation_steps > steps:
         raise UsageError(
-            f"gradient_accumulation_steps must be at most the run's {steps} steps, or nothing is learned; "
+            f"gradient_accumulation_steps must be at most the {steps} steps that are trained, or nothing is learned; "
             f"received {recipe.gradient_accumulation_steps}."
         )
 

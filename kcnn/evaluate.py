@@ -91,8 +91,6 @@ def run_split(run: RunDir, split: str = "test", data_dir: str = "") -> tuple[Spl
         raise UsageError(unknown("split", split, SPLITS))
     recipe = read_recipe(run.recipe)
     recipe = recipe.replace(data_dir=data_dir) if data_dir else recipe
-    if split == "validation" and not recipe.validation:
-        raise UsageError(f"{run.path} kept no validation images (validation = 0 in its recipe). Use --split test.")
     if split == "test":
         dataset = load_dataset(recipe.dataset, recipe.data_dir, recipe.image_size, recipe.classes)
         images = dataset.test
@@ -100,6 +98,8 @@ def run_split(run: RunDir, split: str = "test", data_dir: str = "") -> tuple[Spl
         from kcnn.construct import load_parts
 
         dataset, _, images = load_parts(recipe)
+        if not len(images):
+            raise UsageError(f"{run.path} kept no validation images. Use --split test.")
     check_classes(run.checkpoint(), dataset.class_names)
     return images, dataset.class_names
 

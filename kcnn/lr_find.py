@@ -73,12 +73,20 @@ def range_test(recipe: Recipe, low: float, high: float, steps: int) -> RangeTest
     import keras
 
     from kcnn.accelerate import accelerate
-    from kcnn.construct import check_augment, compile_model, load_parts, new_model, training_batches
+    from kcnn.construct import (
+        check_accumulation,
+        check_augment,
+        compile_model,
+        load_parts,
+        new_model,
+        training_batches,
+    )
     from kcnn.stages import plan_stages
 
     keras.utils.set_random_seed(recipe.seed)
     dataset, train, _ = load_parts(recipe)
     check_augment(recipe, dataset)
+    check_accumulation(recipe, steps)
     model = new_model(recipe, dataset)
     compile_model(model, recipe)
     accelerate(model)

@@ -153,8 +153,9 @@ def _check_stages(value: list[Any]) -> list[list[float]]:
                 f"stages must be lists [{', '.join(names[:2])}] or [{', '.join(names)}]; received {stage!r}."
             )
         for name, number in zip(names, stage, strict=False):
+            whole = name != "learning_rate" and isinstance(number, float) and number.is_integer()
             try:
-                _checked(name, number)
+                _checked(name, int(number) if whole else number)
             except UsageError as error:
                 raise UsageError(f"stages, {stage!r}: {error}") from error
     return value

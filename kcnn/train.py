@@ -11,8 +11,7 @@ from kcnn.callbacks import tensorboard
 from kcnn.callbacks.progress import ShowProgress
 from kcnn.checkpoint import check_classes, load_model, restore_optimizer
 from kcnn.construct import (
-    check_accumulation,
-    check_augment,
+    check_parts,
     compile_model,
     load_parts,
     new_model,
@@ -47,12 +46,11 @@ def train(recipe: Recipe, run: RunDir, resume: bool = False) -> dict[str, Any]:
         tensorboard.check_installed()
     keras.utils.set_random_seed(recipe.seed)
     dataset, train_part, validation_part = load_parts(recipe)
-    check_augment(recipe, dataset)
-    check_accumulation(recipe, len(train_part))
     if resume:
         model, history = _load_last(run, dataset.class_names)
         write_text(run.log, history.to_csv())  # the run may have been killed between the two files
     else:
+        check_parts(recipe, dataset, train_part, validation_part)
         model, history = new_model(recipe, dataset), History()
         write_text(run.recipe, recipe.to_toml())
         write_json(run.manifest, manifest(recipe.seed, device_name()))

@@ -139,6 +139,12 @@ def test_a_name_that_the_format_cannot_have(trained, cli, tmp_path, kind, name, 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_folder_itself_is_not_written_over(trained, cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("kcnn.export.to_tensorflow.PACKAGES", ())
+    one_line_error(cli("export", trained[0], "--format", "tensorflow", "-o", "."), 2, "already exists")
+
+
 def test_weights_beside_the_graph_are_not_written_over(tmp_path):
     (tmp_path / "a.bin").write_text("mine")
     with pytest.raises(UsageError, match=r"a\.bin already exists"):

@@ -142,10 +142,16 @@ def test_sixteen_bits_become_eight(tmp_path, kind, channels):
     np.testing.assert_array_equal(found, np.rint(levels / 257)[..., None].repeat(channels, -1))
 
 
-@pytest.mark.parametrize("levels", [np.full((8, 8), 2**20, np.int32), np.full((8, 8), 0.5, np.float32)])
+def test_eight_bits_kept_in_sixteen_stay_as_they_are(tmp_path):
+    levels = np.tile(np.array([0, 100, 200, 255], np.uint16), (8, 2))
+    Image.fromarray(levels).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png", (8, 8, 1))[..., 0], levels)
+
+
+@pytest.mark.parametrize("levels", [np.int32([[2**20]]), np.int32([[-5]]), np.float32([[0.5]])])
 def test_pixels_without_a_known_white_are_refused(tmp_path, levels):
-    Image.fromarray(levels).save(tmp_path / "a.tif")
-    with pytest.raises(KcnnError, match="32-bit pixels"):
+    Image.fromarray(np.tile(levels, (8, 8))).save(tmp_path / "a.tif")
+    with pytest.raises(KcnnError, match="0 to 65535"):
         read_image(tmp_path / "a.tif", (8, 8, 1))
 
 
@@ -158,6 +164,14 @@ def test_transparent_is_white(tmp_path, mode):
     expected = np.full((20, 20), 255)
     expected[5:15, 5:15] = 0
     np.testing.assert_array_equal(found, expected)
+
+
+def test_white_on_a_transparent_ground_is_refused(tmp_path):
+    picture = Image.new("RGBA", (20, 20), (0, 0, 0, 0))
+    picture.paste((255, 255, 255, 255), (5, 5, 15, 15))
+    picture.save(tmp_path / "a.png")
+    with pytest.raises(KcnnError, match="white on a transparent ground"):
+        read_image(tmp_path / "a.png", (20, 20, 1))
 
 
 # ---- classes that change after training ------------------------------------------------------------------------------
@@ -177,5 +191,5 @@ def test_other_classes_than_the_run_learned_are_refused(cli, tmp_path, change, w
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     change(folder)
     for command in (("evaluate", run), ("train", "--resume", run), ("plot", run, "--kind", "mistakes")):
-        one_line_error(cli(*command), 1, *words, "put the class folders back")
+        one_line_error(cli(*command), 1, *words, "use data with the same classes")
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before

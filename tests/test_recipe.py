@@ -81,6 +81,10 @@ def test_wrong_values(values, words):
     wrong(values, words)
 
 
+def test_whole_numbers_of_stages_may_be_written_as_floats():
+    assert Recipe.of({"epochs": 20, "stages": [[10.0, 32.0, 1], [10, 64]]}).stages == [[10.0, 32.0, 1], [10, 64]]
+
+
 def test_errors_come_in_the_order_of_the_keys():
     values = {key: object() for key in ("seed", "epochs", "batch_size", "momentum", "clip_norm", "patience")}
     messages = set()

@@ -7,11 +7,11 @@ from conftest import one_line_error
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--limit-train", 10), ("leaves 10 to train on and 0 for validation", "validation 0")),
-        (("--limit-train", 10, "--validation", 0.9), ("leaves 0 to train on and 10 for validation",)),
+        (("--limit-train", 10), ("validation = 0.1 keeps none of the 10 images", "--validation 0")),
+        (("--limit-train", 10, "--validation", 0.9), ("leaves none of 10 images to train on",)),
         (
             ("--limit-train", 100, "--batch-size", 32, "--set", "gradient_accumulation_steps=9"),
-            ("at most the run's 6 steps", "received 9"),
+            ("at most the 6 steps", "received 9"),
         ),
         (("--set", "stages=[[1,32],[1,1e400]]"), ("stages, [1, inf]", "batch_size")),
         (("--set", "stages=[[inf,32]]"), ("stages, [inf, 32]", "epochs must be")),
@@ -28,8 +28,24 @@ def test_train(cli, tmp_path, options, words):
     assert not run.exists()
 
 
+def test_each_part_of_a_run_has_its_first_update(cli, trained, tmp_path):
+    """The head alone, and then all of it, have an optimizer each."""
+    start = ("--weights", trained[0], "--freeze-epochs", 1, "--epochs", 2, "--limit-train", 96, "--batch-size", 32)
+    outcome = cli("train", *start, "--set", "gradient_accumulation_steps=4", "--run", tmp_path / "run")
+    one_line_error(outcome, 2, "at most the 3 steps")
+
+
+def test_the_folder_of_an_unknown_user(cli, tmp_path):
+    one_line_error(cli("train", "--dataset", "folder", "--data-dir", "~nobody-here/x"), 1, "~nobody-here/x")
+
+
 def test_every_kind_of_picture_that_does_not_exist_is_named(cli, trained):
     one_line_error(cli("plot", trained[0], "--kind", "curvs,bars"), 2, "Did you mean 'curves'", "'bars'")
+
+
+def test_lr_find_without_an_update(cli, tmp_path):
+    options = ("--steps", 30, "--set", "gradient_accumulation_steps=31", "-o", tmp_path / "a.png")
+    one_line_error(cli("lr-find", *options), 2, "at most the 30 steps")
 
 
 @pytest.mark.parametrize("bounds", [("--high", "inf"), ("--low", 1, "--high", 0.1), ("--low", 0), ("--low", "nan")])

@@ -1,5 +1,6 @@
 """From the command line to a recipe: the options of every command that begins with one."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +79,11 @@ def plan_recipe(
     changes |= parse_settings(settings)
     for key in PATHS:
         if isinstance(path := changes.get(key), str) and path and (key, path) != ("pretrained", IMAGENET):
-            changes[key] = str(Path(path).expanduser().absolute())
+            changes[key] = str(Path(os.path.expanduser(path)).absolute())  # as it is for a user who is unknown
     if isinstance(path := changes.get("weights"), str) and path:
         model, dataset = _from_weights(model, dataset, bool(recipe), changes)
     found, plan = find_recipe(recipe, model, dataset)
-    if changes.get("pretrained"):
+    if changes.get("pretrained") and isinstance(changes["pretrained"], str):
         found, plan = _from_pretrained(found, plan, bool(recipe), changes)
     if recipe:
         changes = {**({"model": model} if model else {}), **({"dataset": dataset} if dataset else {}), **changes}

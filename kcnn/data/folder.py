@@ -1,7 +1,7 @@
 """One's own pictures: a folder for each class, with pictures of any size.
 
 `<data dir>/<class>/*.jpg`, of which one fifth, fixed, is for testing; or `<data dir>/train/<class>/…` and
-`<data dir>/test/<class>/…`.
+`<data dir>/test/<class>/…`. What is transparent counts as white.
 """
 
 from concurrent.futures import ThreadPoolExecutor

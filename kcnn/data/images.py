@@ -53,18 +53,26 @@ def is_picture(path: Path, root: Path) -> bool:
 
 
 def _eight_bits(picture: Any, path: Path) -> Any:
-    """The picture with 8 bits a channel, on white where it is transparent; Pillow would clip and drop both."""
+    """The picture with 8 bits a channel, on white where it is transparent; Pillow would clip and drop both.
+
+    Grey ones of 16 bits are divided by 257, unless all their levels fit in 8 bits as they are.
+    """
     from PIL import Image
 
-    if picture.mode.startswith("I"):  # 16 bits a pixel, in 16 or 32
-        levels = np.asarray(picture)
-        if levels.min() >= 0 and levels.max() < 2**16:
-            return Image.fromarray(np.rint(levels / 257).astype(np.uint8))
     if picture.mode.startswith(("I", "F")):
-        raise KcnnError(f"{path} has 32-bit pixels, whose black and white no one knows: save it with 8 or 16 bits.")
+        levels = np.asarray(picture)
+        if picture.mode == "F" or levels.min() < 0 or levels.max() >= 2**16:
+            raise KcnnError(
+                f"{path} has pixels other than whole numbers from 0 to 65535, so nobody knows which is white: "
+                f"save it with 8 or 16 bits."
+            )
+        return Image.fromarray(np.rint(levels / (257 if levels.max() > 255 else 1)).astype(np.uint8))
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+        flat = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+        if flat.convert("L").getextrema() == (255, 255) and picture.getchannel("A").getextrema()[1]:
+            raise KcnnError(f"{path} is white on a transparent ground, which counts as white: give it another ground.")
+        return flat
     return picture
 
 

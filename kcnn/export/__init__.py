@@ -43,7 +43,8 @@ def check_target(kind: str, path: Path) -> None:
             f"Format {kind} needs a file name that ends in {suffix}; received {path}. Rename it, or choose another "
             f"--format: {others}."
         )
-    for file in (path, path.with_suffix(getattr(module, "BESIDE", path.suffix))):
+    beside = [path.with_suffix(module.BESIDE)] if hasattr(module, "BESIDE") else []
+    for file in (path, *beside):
         if file.exists():
             raise UsageError(f"{file} already exists: delete it, or name another file with -o.")
     for package in module.PACKAGES:
