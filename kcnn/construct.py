@@ -136,8 +136,8 @@ def training_callbacks(
         LearningRate(stage.learning_rate, schedule),
         Randomness(recipe.seed),
         StopWhenNotFinite(),
-        *([EvaluateAverage()] if recipe.ema else []),
-        Recorder(run, history, class_names, batches.count),
+        *([EvaluateAverage(batches)] if recipe.ema else []),
+        Recorder(run, history, class_names, batches),
         *([TensorBoard(run, history)] if recipe.tensorboard else []),
         *([EarlyStopping(history, recipe.patience, recipe.freeze_epochs)] if recipe.patience else []),
     ]

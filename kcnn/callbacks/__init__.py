@@ -13,6 +13,7 @@ from kcnn import gpu
 from kcnn.backend import device_name
 from kcnn.callbacks.ema import averaged_weights
 from kcnn.checkpoint import save_model
+from kcnn.data.batches import TrainingBatches
 from kcnn.errors import Diverged
 from kcnn.history import History
 from kcnn.rundir import RunDir, write_text
@@ -91,9 +92,9 @@ class StopWhenNotFinite(keras.callbacks.Callback):
 class Recorder(keras.callbacks.Callback):
     """After each epoch: a row in the log, `best.keras` if validation got better, and `last.keras`."""
 
-    def __init__(self, run: RunDir, history: History, class_names: list[str], images: int) -> None:
+    def __init__(self, run: RunDir, history: History, class_names: list[str], batches: TrainingBatches) -> None:
         super().__init__()
-        self.run, self.history, self.class_names, self.images = run, history, class_names, images
+        self.run, self.history, self.class_names, self.batches = run, history, class_names, batches
 
     def on_train_begin(self, logs: Any = None) -> None:
         if not self.history.epochs:
@@ -112,13 +113,13 @@ class Recorder(keras.callbacks.Callback):
                 "epoch": epoch + 1,
                 **{key: float(f"{value:.6g}") for key, value in logs.items()},
                 "learning_rate": float(f"{float(self.model.optimizer.learning_rate):.6g}"),
-                "images_per_second": round(self.images / (self.trained or seconds), 1),
+                "images_per_second": round(self.batches.count / (self.trained or seconds), 1),
                 "seconds": round(seconds, 3),
                 **gpu.usage(),
             }
         )
         if self.history.best_epoch == epoch + 1:
-            with averaged_weights(self.model):
+            with averaged_weights(self.model, self.batches, epoch):
                 save_model(self.model, self.run.best, {"class_names": self.class_names, "epoch": epoch + 1})
         self._save_last()
         write_text(self.run.log, self.history.to_csv())
