@@ -174,6 +174,12 @@ def test_white_on_a_transparent_ground_is_refused(tmp_path):
         read_image(tmp_path / "a.png", (20, 20, 1))
 
 
+@pytest.mark.parametrize("alpha", [0, 255])
+def test_an_empty_page_is_white(tmp_path, alpha):
+    Image.new("RGBA", (20, 20), (255, 255, 255, alpha)).save(tmp_path / "a.png")
+    assert (read_image(tmp_path / "a.png", (20, 20, 1)) == 255).all()
+
+
 # ---- classes that change after training ------------------------------------------------------------------------------
 
 

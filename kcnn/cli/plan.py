@@ -83,7 +83,7 @@ def plan_recipe(
     if isinstance(path := changes.get("weights"), str) and path:
         model, dataset = _from_weights(model, dataset, bool(recipe), changes)
     found, plan = find_recipe(recipe, model, dataset)
-    if changes.get("pretrained") and isinstance(changes["pretrained"], str):
+    if isinstance(start := changes.get("pretrained"), str) and start:
         found, plan = _from_pretrained(found, plan, bool(recipe), changes)
     if recipe:
         changes = {**({"model": model} if model else {}), **({"dataset": dataset} if dataset else {}), **changes}

@@ -70,7 +70,8 @@ def _eight_bits(picture: Any, path: Path) -> Any:
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         flat = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-        if flat.convert("L").getextrema() == (255, 255) and picture.getchannel("A").getextrema()[1]:
+        clearest, densest = picture.getchannel("A").getextrema()
+        if clearest < 255 and densest > 0 and flat.convert("L").getextrema() == (255, 255):
             raise KcnnError(f"{path} is white on a transparent ground, which counts as white: give it another ground.")
         return flat
     return picture
