@@ -9,8 +9,6 @@ from kcnn.cli.options import as_json, picture_file, print_json, say
 from kcnn.cli.plan import plan_recipe, recipe_options
 from kcnn.errors import UsageError
 
-MOST = 1e3  # as of a recipe's learning rate
-
 
 @click.command("lr-find")
 @recipe_options
@@ -24,8 +22,11 @@ def lr_find(low: float, high: float, steps: int, output: Path | None, as_json: b
 
     It takes the options of `kcnn train`; the weights are thrown away.
     """
-    if not 0 < low < high <= MOST:
-        raise UsageError(f"--low and --high must be rising from above 0 to {MOST:g}; received {low:g} and {high:g}.")
+    from kcnn.recipe import FIELDS
+
+    most = FIELDS["learning_rate"].metadata["range"][1]
+    if not 0 < low < high <= most:
+        raise UsageError(f"--low and --high must be rising from above 0 to {most:g}; received {low:g} and {high:g}.")
     name, plan = plan_recipe(**options)
     path = picture_file(output, Path(f"lr-{plan.model}-{plan.dataset}.png"))
     say(f"{plan.model} on {plan.dataset}, recipe {name}: up to {steps} steps from {low:g} to {high:g}")
