@@ -17,7 +17,7 @@ HEAVY = {"keras", "torch", "torchvision", "sklearn", "matplotlib", "PIL"}
     [
         ("import kcnn", {"numpy", "click"}),
         ("from kcnn.cli import main; main(['--help'], standalone_mode=False)", {"numpy"}),
-        ("import kcnn.recipe, kcnn.rundir, kcnn.history", set()),
+        ("import kcnn.recipes.recipe, kcnn.run.directory, kcnn.run.history", set()),
     ],
 )
 def test_light_imports(code, also_absent):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kcnn.cli import main
-from kcnn.recipe import find_recipe
+from kcnn.recipes.files import find_recipe
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kcnn.models import MODELS
 from kcnn.models.alexnet import CONVOLUTIONS
+from kcnn.models.registry import MODELS
 from kcnn.models.resnet import STAGES
 from kcnn.models.vgg import STAGES as VGG_STAGES
 from kcnn.models.vgg import WIDTHS
@@ -123,7 +123,7 @@ FAMILIES: dict[str, Callable[..., nn.Module]] = {
 
 
 def network(name: str, channels: int, size: int) -> nn.Module:
-    """The network that `kcnn.models.build_model(name)` gives, from normalised images (batch, channels, size, size)."""
+    """The network that `kcnn.build_model(name)` gives, from normalised images (batch, channels, size, size)."""
     architecture = MODELS[name]
     return FAMILIES[architecture.family](channels, size, **architecture.numbers)
 

@@ -1,4 +1,4 @@
-"""The child process of `kcnn.bench`: one engine that runs as many steps as each line of stdin says."""
+"""The child process of `kcnn.bench.rounds`: one engine that runs as many steps as each line of stdin says."""
 
 import contextlib
 import json
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kcnn.models import MODELS
+from kcnn.models.registry import MODELS
 
 Run = Callable[[int], None]  # a number of steps; it returns when they are done, on the device too
 
@@ -23,7 +23,7 @@ RATE, MOMENTUM = 0.01, 0.9
 
 
 def main() -> None:
-    """Answer each number of steps with a line of JSON, see `kcnn.bench`."""
+    """Answer each number of steps with a line of JSON, see `kcnn.bench.rounds`."""
     answers, sys.stdout = sys.stdout, sys.stderr
     settings = json.loads(sys.argv[1])
     import torch
@@ -58,16 +58,16 @@ def data(settings: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
 
 def _keras(settings: dict[str, Any]) -> Run:
     """A kcnn model in Keras' own fit and predict, accelerated if the engine is kcnn."""
-    from kcnn import backend
+    from kcnn.machine import backend
 
     backend.select("torch", settings["device"], settings["precision"])
     import keras
 
-    from kcnn.accelerate import accelerate
-    from kcnn.callbacks import StopWhenNotFinite
-    from kcnn.data import Split
     from kcnn.data.batches import Direct, TrainingBatches
-    from kcnn.models import build_model
+    from kcnn.data.dataset import Split
+    from kcnn.models.registry import build_model
+    from kcnn.native.acceleration import accelerate
+    from kcnn.training.callbacks.rules import StopWhenNotFinite
 
     _measure_memory_from_here()
     images, labels = data(settings)

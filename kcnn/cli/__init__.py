@@ -7,20 +7,22 @@ from typing import Any
 import click
 
 import kcnn
-from kcnn.cli.bench import bench
-from kcnn.cli.compare import compare
-from kcnn.cli.data import data
-from kcnn.cli.datasets import datasets
-from kcnn.cli.doctor import doctor
-from kcnn.cli.evaluate import evaluate
-from kcnn.cli.export import export
-from kcnn.cli.lr_find import lr_find
-from kcnn.cli.models import models
-from kcnn.cli.plot import plot
-from kcnn.cli.predict import predict
-from kcnn.cli.recipes import recipes
-from kcnn.cli.schedule import schedule
-from kcnn.cli.train import train
+from kcnn.cli import (
+    bench,
+    compare,
+    data,
+    datasets,
+    doctor,
+    evaluate,
+    export,
+    lr_find,
+    models,
+    plot,
+    predict,
+    recipes,
+    schedule,
+    train,
+)
 from kcnn.errors import KcnnError
 
 
@@ -66,5 +68,5 @@ COMMANDS = (
     *(train, evaluate, predict, export, compare),
     *(models, datasets, data, recipes, plot, schedule, lr_find, bench, doctor),
 )
-for command in COMMANDS:
-    main.add_command(command)
+for module in COMMANDS:
+    main.add_command(module.command)

@@ -8,7 +8,7 @@ from kcnn.cli.options import as_json, device, print_json, print_table, say
 from kcnn.errors import UsageError
 
 
-@click.command()
+@click.command("bench")
 @click.option("--model", default="resnet18", metavar="NAME", show_default=True, help="See `kcnn models`.")
 @click.option("--batch-size", default=128, type=click.IntRange(min=1), show_default=True, help="Images in a step.")
 @click.option("--mode", default="train", metavar="NAME", show_default=True, help="train or predict.")
@@ -18,17 +18,16 @@ from kcnn.errors import UsageError
 @click.option("--seconds", default=2.0, metavar="X", show_default=True, help="Of each engine in each round, about.")
 @device
 @as_json
-def bench(model: str, mode: str, engines: str, precision: str, as_json: bool, **options: Any) -> None:
+def command(model: str, mode: str, engines: str, precision: str, as_json: bool, **options: Any) -> None:
     """Measure kcnn against a hand-written PyTorch loop and stock Keras.
 
     The same model, batches and optimizer in each; one process each, in turns, so that a machine that is busy with
     something else slows all of them.
     """
-    from kcnn.backend import PRECISIONS
-    from kcnn.bench import MODES, parse_engines
-    from kcnn.bench import bench as measure
+    from kcnn.bench.rounds import MODES, measure, parse_engines
     from kcnn.errors import unknown
-    from kcnn.models import MODELS
+    from kcnn.machine.backend import PRECISIONS
+    from kcnn.models.registry import MODELS
 
     for kind, name, allowed in (("model", model, MODELS), ("mode", mode, MODES), ("precision", precision, PRECISIONS)):
         if name not in allowed and name:

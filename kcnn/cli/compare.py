@@ -12,13 +12,13 @@ from kcnn.errors import KcnnError, UsageError
 EPOCHS = 3  # a comparison of backends asks for speed and agreement, not for the last tenth of a per cent
 
 
-@click.command()
+@click.command("compare")
 @click.argument("runs", nargs=-1, type=click.Path(path_type=Path), metavar="[RUN RUN...]")
 @click.option("--backends", metavar="LIST", help="Train on each of these, such as torch,jax,tensorflow.")
 @recipe_options
 @click.option("-o", "output", type=click.Path(path_type=Path), help="Picture of the runs, or folder of the backends.")
 @as_json
-def compare(runs: tuple[Path, ...], backends: str | None, output: Path | None, as_json: bool, **options: Any) -> None:
+def command(runs: tuple[Path, ...], backends: str | None, output: Path | None, as_json: bool, **options: Any) -> None:
     """Compare Keras backends on one training, or finished runs.
 
     With --backends: the same weights, batches and augmentation on each backend, one process each, and a table and a
@@ -58,7 +58,7 @@ def _compare_runs(runs: tuple[Path, ...], output: Path | None) -> dict[str, Any]
 
 def _compare_backends(backends: str, output: Path | None, options: dict[str, Any]) -> dict[str, Any]:
     from kcnn.compare.backends import compare_backends, parse_backends
-    from kcnn.rundir import RunDir
+    from kcnn.run.directory import RunDir
 
     names = parse_backends(backends)
     found, plan = plan_recipe(**{**options, "epochs": options["epochs"] or EPOCHS, "backend": names[0]})

@@ -10,14 +10,14 @@ from kcnn.cli.options import data_dir, new_file, parse_augment, say
 COLUMNS = 10  # images in a row of the picture
 
 
-@click.command()
+@click.command("data")
 @click.argument("dataset")
 @data_dir
 @click.option("--augment", metavar="LIST", help="Such as crop,flip=0.3; default every one, each on its own.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Default DATASET.png.")
 @click.option("--image-size", default=0, metavar="N", help="Pixels a side, for pictures of no fixed size.")
 @click.option("--seed", default=0, metavar="N", help="Of the images and of what is drawn for them.", show_default=True)
-def data(dataset: str, data_dir: str, augment: str | None, output: Path | None, image_size: int, seed: int) -> None:
+def command(dataset: str, data_dir: str, augment: str | None, output: Path | None, image_size: int, seed: int) -> None:
     """Draw training images of DATASET before and after augmentation.
 
     A row for each augmentation, and one for all of them together, in the order of the list.
@@ -35,20 +35,20 @@ def data(dataset: str, data_dir: str, augment: str | None, output: Path | None, 
 
 
 def _recipe(values: dict[str, Any]) -> Any:
-    from kcnn.recipe import Recipe
+    from kcnn.recipes.recipe import Recipe
 
     return Recipe.of(values)
 
 
 def _draw(plan: Any, every: bool, output: Path) -> list[str]:
     """Draw the picture; the names of its rows."""
-    from kcnn.backend import select
+    from kcnn.machine.backend import select
 
     select()
-    from kcnn.data import load_dataset
-    from kcnn.data.augment import check_data
+    from kcnn.data.augment.operations import check_data
     from kcnn.data.preview import fitting, some_images, treatments
-    from kcnn.plots.rows import rows
+    from kcnn.data.registry import load_dataset
+    from kcnn.plots.image_table import rows
 
     dataset = load_dataset(plan.dataset, plan.data_dir, plan.image_size)
     shown = some_images(dataset, COLUMNS, plan.seed)

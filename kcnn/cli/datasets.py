@@ -5,13 +5,13 @@ import click
 from kcnn.cli.options import as_json, data_dir, print_json, print_table
 
 
-@click.command()
+@click.command("datasets")
 @data_dir
 @as_json
-def datasets(data_dir: str, as_json: bool) -> None:
+def command(data_dir: str, as_json: bool) -> None:
     """List the data sets and which of them are on this machine."""
-    from kcnn.data import DATASETS, missing_files
     from kcnn.data.download import data_directory
+    from kcnn.data.registry import DATASETS, missing_files
 
     rows = [
         {"name": name, "present": not missing_files(name, data_dir), "description": source.description}

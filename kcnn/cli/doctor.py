@@ -8,15 +8,15 @@ from kcnn.cli.options import as_json, data_dir, print_json, print_table
 from kcnn.errors import KcnnError
 
 
-@click.command()
+@click.command("doctor")
 @data_dir
 @as_json
-def doctor(data_dir: str, as_json: bool) -> None:
+def command(data_dir: str, as_json: bool) -> None:
     """Check this machine: packages, backends (ten training steps on each), data sets, folders.
 
     Ends with exit code 1 when something that is installed does not work.
     """
-    from kcnn.doctor import examine
+    from kcnn.doctor.examination import examine
 
     report = examine(data_dir)
     print_json(report) if as_json else _print(report)

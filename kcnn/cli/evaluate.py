@@ -8,7 +8,7 @@ import click
 from kcnn.cli.options import as_json, backend, data_dir, device, new_file, print_json, print_table, tta, write_csv
 
 
-@click.command()
+@click.command("evaluate")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--split", default="test", metavar="test|validation", show_default=True, help="The images to score on.")
 @click.option("--top", default=0, type=click.IntRange(min=0), metavar="K", help="Add the accuracy among the K best.")
@@ -18,7 +18,7 @@ from kcnn.cli.options import as_json, backend, data_dir, device, new_file, print
 @backend
 @device
 @as_json
-def evaluate(
+def command(
     run: Path,
     split: str,
     top: int,
@@ -31,10 +31,10 @@ def evaluate(
 ) -> None:
     """Score the best model of RUN on its test images, or on those that it kept for validation."""
     _check(run, split, table)
-    from kcnn.backend import INFERENCE, select
+    from kcnn.machine.backend import INFERENCE, select
 
     select(backend, device, allowed=INFERENCE)
-    from kcnn.evaluate import evaluate_run
+    from kcnn.results.scores import evaluate_run
 
     report = evaluate_run(run, data_dir, split, top, tta)
     if table is not None:
@@ -45,8 +45,8 @@ def evaluate(
 def _check(run: Path, split: str, table: Path | None) -> None:
     """What is wrong with the arguments is told before keras is imported."""
     from kcnn.errors import UsageError, unknown
-    from kcnn.evaluate import SPLITS
-    from kcnn.rundir import RunDir
+    from kcnn.results.scores import SPLITS
+    from kcnn.run.directory import RunDir
 
     if split not in SPLITS:
         raise UsageError(unknown("split", split, SPLITS))

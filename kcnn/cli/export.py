@@ -10,13 +10,13 @@ from kcnn.cli.source import check_source, open_source, source_options
 FORMATS_HELP = "keras, onnx, torch, torchvision, openvino or tensorflow."
 
 
-@click.command()
+@click.command("export")
 @click.argument("run", default="")
 @source_options
 @backend
 @click.option("--format", "kind", default="keras", metavar="WORD", help=FORMATS_HELP, show_default=True)
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The file to write.")
-def export(
+def command(
     run: str, model: str, pretrained: str, settings: tuple[str, ...], backend: str, kind: str, output: Path
 ) -> None:
     """Write the best model of RUN in a form that takes raw uint8 images, and check it against the model.
@@ -24,18 +24,18 @@ def export(
     RUN is a run directory or a .keras file; `--model vgg16 --pretrained` converts torchvision's weights instead.
     Format torchvision is a state dict for torchvision's own network; images come normalised to it.
     """
-    from kcnn.backend import INFERENCE, select
-    from kcnn.export import check_target, export
+    from kcnn.export.formats import check_target, export_model
+    from kcnn.machine.backend import INFERENCE, select
 
     check_target(kind, output)
     source = check_source(run, model, pretrained, settings)
     select(backend, allowed=INFERENCE)
     network, class_names, resize = open_source(run, model, pretrained, source)
-    difference = export(network, class_names, kind, output, resize)
+    difference = export_model(network, class_names, kind, output, resize)
     click.echo(str(output))
     say(f"opened again and compared: largest difference from the model's logits {difference:.1e} (relative)")
     if kind == "torchvision":
-        from kcnn.models import normalization
+        from kcnn.models.registry import normalization
 
         mean, std = ([round(value, 4) for value in numbers] for numbers in normalization(network))
         say(f"its images: scaled to 0…1, then mean {mean}, std {std}")

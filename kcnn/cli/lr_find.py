@@ -17,12 +17,12 @@ from kcnn.errors import UsageError
 @click.option("--steps", default=200, type=click.IntRange(min=10), metavar="N", show_default=True, help="Batches.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Default lr-MODEL-DATASET.png.")
 @as_json
-def lr_find(low: float, high: float, steps: int, output: Path | None, as_json: bool, **options: Any) -> None:
+def command(low: float, high: float, steps: int, output: Path | None, as_json: bool, **options: Any) -> None:
     """Find a learning rate: train a few batches while it rises, and draw the loss.
 
     It takes the options of `kcnn train`; the weights are thrown away.
     """
-    from kcnn.recipe import FIELDS
+    from kcnn.recipes.recipe import FIELDS
 
     most = FIELDS["learning_rate"].metadata["range"][1]
     if not 0 < low < high <= most:
@@ -30,10 +30,11 @@ def lr_find(low: float, high: float, steps: int, output: Path | None, as_json: b
     name, plan = plan_recipe(**options)
     path = picture_file(output, Path(f"lr-{plan.model}-{plan.dataset}.png"))
     say(f"{plan.model} on {plan.dataset}, recipe {name}: up to {steps} steps from {low:g} to {high:g}")
-    from kcnn import backend, plots
+    from kcnn import plots
+    from kcnn.machine import backend
 
     backend.select(plan.backend, plan.device, plan.precision)
-    from kcnn.lr_find import range_test
+    from kcnn.training.lr_find import range_test
 
     test = range_test(plan, low, high, steps)
     found = {"suggestion": test.suggestion, "steepest": test.steepest, "minimum": test.minimum}

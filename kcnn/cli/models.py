@@ -8,12 +8,12 @@ import click
 from kcnn.cli.options import as_json, print_json, print_table
 
 
-@click.command()
+@click.command("models")
 @click.argument("name", required=False)
 @as_json
-def models(name: str | None, as_json: bool) -> None:
+def command(name: str | None, as_json: bool) -> None:
     """List the architectures, or print the layer table of one."""
-    from kcnn.models import MODELS, check_options
+    from kcnn.models.registry import MODELS, check_options
 
     if name is not None:
         check_options(name, {})
@@ -61,13 +61,13 @@ def _print_layers(facts: dict[str, Any], model: Any) -> None:
 
 def _facts(name: str) -> tuple[dict[str, Any], Any]:
     """The row of a model, and the model itself, on its home data set's images."""
-    from kcnn.backend import INFERENCE, select
+    from kcnn.machine.backend import INFERENCE, select
 
     select(allowed=INFERENCE)
     import keras
 
-    from kcnn.models import MODELS, build_model
     from kcnn.models.flops import flops
+    from kcnn.models.registry import MODELS, build_model
 
     shape = (28, 28, 1) if MODELS[name].dataset == "mnist" else (32, 32, 3)
     # Torch's "meta" device gives shapes without memory: the whole list takes seconds.

@@ -27,7 +27,7 @@ device = click.option("--device", default="auto", metavar="NAME", help="auto, cp
 
 
 def _views(text: str) -> tuple[str, ...]:
-    from kcnn.predict.views import parse_views
+    from kcnn.results.views import parse_views
 
     return parse_views(text)
 
@@ -81,7 +81,7 @@ def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     import csv
     import io
 
-    from kcnn.rundir import write_text
+    from kcnn.machine.files import write_text
 
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
@@ -93,7 +93,7 @@ def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def parse_augment(text: str) -> dict[str, Any]:
     """`crop,flip=0.3` → `{"crop": default, "flip": 0.3}`; `none` → `{}`."""
-    from kcnn.data.augment import AUGMENTATIONS
+    from kcnn.data.augment.operations import AUGMENTATIONS
 
     chosen: dict[str, Any] = {}
     for item in [] if text == "none" else text.split(","):

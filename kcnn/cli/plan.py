@@ -68,9 +68,9 @@ def plan_recipe(
     Raises:
         UsageError: an unknown name or key, or a wrong value; all of them at once.
     """
-    from kcnn.backend import named_by_environment
-    from kcnn.pretrained import IMAGENET
-    from kcnn.recipe import find_recipe
+    from kcnn.machine.backend import named_by_environment
+    from kcnn.models.counterparts import IMAGENET
+    from kcnn.recipes.files import find_recipe
 
     changes: dict[str, Any] = {"backend": backend} if (backend := named_by_environment()) else {}
     changes |= {key: value for key, value in options.items() if value is not None}
@@ -99,7 +99,7 @@ def _from_weights(model: str, dataset: str, chosen: bool, changes: dict[str, Any
 
     `chosen`: a recipe is named, which has both.
     """
-    from kcnn.finetune import described
+    from kcnn.starts.transfer import described
 
     known = described(Path(changes["weights"]))
     if chosen or model not in ("", known["model"]):
@@ -111,8 +111,8 @@ def _from_weights(model: str, dataset: str, chosen: bool, changes: dict[str, Any
 
 def _from_pretrained(found: str, plan: Any, chosen: bool, changes: dict[str, Any]) -> tuple[str, Any]:
     """The recipe of a start from ImageNet's weights; `chosen`: it is named, and only how images are seen changes."""
-    from kcnn.finetune import SETTINGS, imagenet_input
-    from kcnn.recipe import Recipe
+    from kcnn.recipes.recipe import Recipe
+    from kcnn.starts.transfer import SETTINGS, imagenet_input
 
     options = [*plan.model_options, *(key.removeprefix("model_options.") for key in changes)]
     size = changes.get("image_size", plan.image_size)

@@ -10,7 +10,7 @@ from kcnn.errors import KcnnError, UsageError, unknown
 HELP = "curves, confusion, mistakes, classes, reliability, filters, features, gradcam; several with commas, or all."
 
 
-@click.command()
+@click.command("plot")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
 @click.option("--kind", "kinds", default="curves", metavar="KINDS", help=HELP, show_default=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE|DIR", help="A new file, or a folder.")
@@ -20,7 +20,7 @@ HELP = "curves, confusion, mistakes, classes, reliability, filters, features, gr
 @data_dir
 @backend
 @device
-def plot(
+def command(
     runs: tuple[Path, ...],
     kinds: str,
     output: Path | None,
@@ -36,14 +36,14 @@ def plot(
     The curves of several runs share one picture. A picture goes to RUN/KIND.png, where kcnn draws its own pictures
     anew but never writes over another file, or to -o: a new .png, .svg or .pdf, or a folder.
     """
-    from kcnn.plots.runs import Subject
-    from kcnn.rundir import RunDir
+    from kcnn.results.subject import Subject
+    from kcnn.run.directory import RunDir
 
     opened = [RunDir.open(path) for path in runs]
     chosen = _chosen(kinds)
     places = _places(opened, chosen, output)
     if chosen != ["curves"]:
-        from kcnn.backend import select
+        from kcnn.machine.backend import select
 
         select(backend, device)
     subjects = [Subject(run, split, data_dir, image, class_name) for run in opened]
@@ -52,7 +52,7 @@ def plot(
 
 
 def _chosen(kinds: str) -> list[str]:
-    from kcnn.plots.runs import KINDS
+    from kcnn.results.subject import KINDS
 
     names = list(KINDS) if kinds == "all" else [kind.strip() for kind in kinds.split(",")]
     if wrong := [unknown("kind", name, [*KINDS, "all"]) for name in names if name not in KINDS]:
@@ -81,7 +81,7 @@ def _places(runs: list, kinds: list[str], output: Path | None) -> dict[str, list
 
 def _draw(kind: str, subjects: list, paths: list[Path], skip: bool) -> None:
     """Draw a kind for all runs; with `skip` a run that does not have what it takes is told, not an error."""
-    from kcnn.plots.runs import KINDS, overlay
+    from kcnn.results.subject import KINDS, overlay
 
     if len(paths) < len(subjects):
         overlay([subject.run for subject in subjects], paths[0])

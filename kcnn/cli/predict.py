@@ -11,7 +11,7 @@ from kcnn.cli.source import check_source, is_weights_file, open_source, source_o
 from kcnn.errors import UsageError
 
 
-@click.command()
+@click.command("predict")
 @click.argument("names", nargs=-1, metavar="[RUN] PATH...")
 @source_options
 @click.option("--dataset", default="", metavar="NAME", help="Classify the test images of a data set instead of PATHs.")
@@ -22,7 +22,7 @@ from kcnn.errors import UsageError
 @backend
 @device
 @as_json
-def predict(
+def command(
     names: tuple[str, ...],
     model: str,
     pretrained: str,
@@ -52,7 +52,7 @@ def predict(
     if table is not None:
         new_file(table)
     network, class_names, resize = _open(run, model, pretrained, source, backend, device)
-    from kcnn.predict import predict
+    from kcnn.results.prediction import predict
 
     rows = list(predict(network, class_names, _batches(images, dataset, data_dir, network, resize), top, tta))
     if table is not None:
@@ -67,9 +67,9 @@ def predict(
 
 def _find(paths: tuple[str, ...], dataset: str) -> list[Path]:
     """What is wrong with the names of the images is told before keras is imported."""
-    from kcnn.data import DATASETS
+    from kcnn.data.registry import DATASETS
     from kcnn.errors import unknown
-    from kcnn.predict import find_images
+    from kcnn.results.prediction import find_images
 
     if bool(paths) == bool(dataset):
         raise UsageError("Name pictures, folders, patterns or arrays to classify, or else a data set with --dataset.")
@@ -83,14 +83,14 @@ def _open(
 ) -> tuple[Any, list[str], int]:
     """(model, class names, pixels to bring the shorter side of a picture to, or 0)."""
     if run.lower().endswith(".onnx"):
-        from kcnn.predict.onnx_model import OnnxModel
+        from kcnn.results.onnx_model import OnnxModel
 
         network = OnnxModel(Path(run))
         return network, network.class_names, 0
-    from kcnn.backend import INFERENCE, select
+    from kcnn.machine.backend import INFERENCE, select
 
     select(backend, device, allowed=INFERENCE)
-    from kcnn.accelerate import accelerate
+    from kcnn.native.acceleration import accelerate
 
     network, class_names, resize = open_source(run, model, pretrained, source)
     accelerate(network)
@@ -98,9 +98,9 @@ def _open(
 
 
 def _batches(paths: list[Path], dataset: str, data_dir: str, network: Any, resize: int) -> Iterator[Any]:
-    from kcnn.data import load_dataset
-    from kcnn.predict import count_images, dataset_batches, read_batches
-    from kcnn.predict.throughput import counting
+    from kcnn.data.registry import load_dataset
+    from kcnn.results.prediction import count_images, dataset_batches, read_batches
+    from kcnn.results.throughput import counting
 
     shape = tuple(network.input_shape[1:])
     if not dataset:

@@ -5,13 +5,14 @@ import click
 from kcnn.cli.options import print_table
 
 
-@click.command()
+@click.command("recipes")
 @click.argument("name", required=False)
 @click.option("--keys", is_flag=True, help="List every key of a recipe with its default.")
-def recipes(name: str | None, keys: bool) -> None:
+def command(name: str | None, keys: bool) -> None:
     """List the shipped recipes, or print one."""
     from kcnn.errors import UsageError, unknown
-    from kcnn.recipe import Recipe, shipped_recipes
+    from kcnn.recipes.files import shipped_recipes
+    from kcnn.recipes.recipe import Recipe
 
     shipped = shipped_recipes()
     if keys:

@@ -11,19 +11,19 @@ STEPS = 100  # points drawn in an epoch
 MOST_ROWS = 24
 
 
-@click.command()
+@click.command("schedule")
 @click.argument("recipe", metavar="RECIPE")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe; repeatable.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Default RECIPE-schedule.png.")
 @as_json
-def schedule(recipe: str, settings: tuple[str, ...], output: Path | None, as_json: bool) -> None:
+def command(recipe: str, settings: tuple[str, ...], output: Path | None, as_json: bool) -> None:
     """Draw the learning rate of RECIPE before anything is trained, and its batch size where that changes.
 
     RECIPE is a shipped recipe, a .toml file or a run directory.
     """
     from kcnn import plots
-    from kcnn.recipe import find_recipe
-    from kcnn.stages import planned_rates
+    from kcnn.recipes.files import find_recipe
+    from kcnn.recipes.stages import planned_rates
 
     folder = Path(recipe).is_dir()
     plan = find_recipe(str(Path(recipe) / "recipe.toml") if folder else recipe)[1].replace(**parse_settings(settings))

@@ -37,7 +37,7 @@ def source_options(command: Any) -> Any:
 
 def is_weights_file(name: str) -> bool:
     """Whether the value of `--pretrained` can be its own, and not the argument that follows."""
-    from kcnn.pretrained import FILES, IMAGENET
+    from kcnn.models.counterparts import FILES, IMAGENET
 
     return name in ("", IMAGENET) or Path(name).suffix.lower() in FILES
 
@@ -48,7 +48,7 @@ def check_source(run: str, model: str, pretrained: str, settings: tuple[str, ...
     Raises:
         UsageError: both or neither, or an unknown model, option or file type.
     """
-    from kcnn import pretrained as weights
+    from kcnn.models import counterparts
 
     if bool(run) == bool(model):
         raise UsageError("Name either a run directory or .keras file, or --model NAME --pretrained.")
@@ -59,7 +59,7 @@ def check_source(run: str, model: str, pretrained: str, settings: tuple[str, ...
             raise UsageError(f"--set takes model_options.NAME=VALUE here, with --model; received {key!r}.")
         options[option] = value
     if model:
-        weights.check_source(pretrained or weights.IMAGENET, model, options)
+        counterparts.check_source(pretrained or counterparts.IMAGENET, model, options)
     if bool(model) != bool(pretrained):
         raise UsageError("--model and --pretrained go together: a model without weights knows nothing.")
     return options
@@ -67,9 +67,9 @@ def check_source(run: str, model: str, pretrained: str, settings: tuple[str, ...
 
 def open_source(run: str, model: str, pretrained: str, options: dict[str, Any]) -> tuple[Any, list[str], int]:
     """(model, class names, pixels to bring the shorter side of a picture to, or 0); keras is chosen already."""
-    from kcnn.checkpoint import open_model
-    from kcnn.finetune import pretrained_model
-    from kcnn.predict import shorter_side
+    from kcnn.results.prediction import shorter_side
+    from kcnn.run.checkpoint import open_model
+    from kcnn.starts.transfer import pretrained_model
 
     if model:
         return pretrained_model(pretrained, model, options)

@@ -10,12 +10,12 @@ from kcnn.cli.plan import plan_recipe, recipe_options
 from kcnn.errors import Diverged, UsageError
 
 
-@click.command()
+@click.command("train")
 @recipe_options
 @click.option("--run", "run_dir", type=click.Path(path_type=Path), help="Run directory; default runs/MODEL-DATASET.")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Continue an interrupted run.")
 @as_json
-def train(run_dir: Path | None, resume: Path | None, as_json: bool, **options: Any) -> None:
+def command(run_dir: Path | None, resume: Path | None, as_json: bool, **options: Any) -> None:
     """Train a network and write a run directory.
 
     Without options: LeNet-5 on the bundled handwritten digits. A model named without a data set uses its home data
@@ -32,7 +32,7 @@ def train(run_dir: Path | None, resume: Path | None, as_json: bool, **options: A
 
 
 def _begin(run_dir: Path | None, options: dict[str, Any]) -> tuple[Any, Any]:
-    from kcnn.rundir import RunDir
+    from kcnn.run.directory import RunDir
 
     found, plan = plan_recipe(**options)
     run = RunDir.create(run_dir, f"{plan.model}-{plan.dataset}")
@@ -42,8 +42,8 @@ def _begin(run_dir: Path | None, options: dict[str, Any]) -> tuple[Any, Any]:
 
 def _continue(path: Path) -> tuple[Any, Any]:
     from kcnn.errors import KcnnError
-    from kcnn.recipe import read_recipe
-    from kcnn.rundir import RunDir
+    from kcnn.recipes.files import read_recipe
+    from kcnn.run.directory import RunDir
 
     run = RunDir.open(path)
     if not run.last.exists():
@@ -55,11 +55,11 @@ def _continue(path: Path) -> tuple[Any, Any]:
 
 def _train(plan: Any, run: Any, resume: bool) -> dict[str, Any]:
     """Select the backend, then train; an interruption or a divergence says how to go on."""
-    from kcnn import backend
+    from kcnn.machine import backend
 
     try:
         backend.select(plan.backend, plan.device, plan.precision)
-        from kcnn.train import train as train_run
+        from kcnn.training.trainer import train as train_run
 
         return train_run(plan, run, resume)
     except KeyboardInterrupt:

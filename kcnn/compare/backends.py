@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from kcnn.backend import BACKENDS, installed, not_installed
-from kcnn.children import run_module
 from kcnn.compare.worker import LOGITS, REPORT
 from kcnn.errors import UsageError, unknown
-from kcnn.recipe import Recipe
-from kcnn.rundir import write_json, write_text
+from kcnn.machine.backend import BACKENDS, installed, not_installed
+from kcnn.machine.files import write_json, write_text
+from kcnn.machine.processes import run_module
+from kcnn.recipes.recipe import Recipe
 
 COLUMNS = ("images_per_second", "compile_seconds", "peak_memory_mb", "test_accuracy", "losses")
 AFTER = (1, 5, 10, 20)  # steps
@@ -45,7 +45,7 @@ def compare_backends(
     Returns:
         `{"backends": {name: {a number or list for each of COLUMNS} or {"error": why}}, "agreement": …}`
     """
-    from kcnn.compare.plot import backends as draw
+    from kcnn.compare.plot import draw_backends
 
     rows = {backend: _train(recipe.replace(backend=backend), folder, say) for backend in backends}
     good = {name: row for name, row in rows.items() if "error" not in row}
@@ -56,7 +56,7 @@ def compare_backends(
     write_json(folder / REPORT, report)
     if good:
         title = f"{recipe.model} on {recipe.dataset}, batch size {recipe.batch_size}"
-        draw(good, title, folder / "compare.png")
+        draw_backends(good, title, folder / "compare.png")
     return report
 
 

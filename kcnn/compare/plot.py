@@ -16,7 +16,7 @@ BARS = (
 )
 
 
-def backends(rows: Mapping[str, Mapping[str, Any]], title: str, path: Path) -> None:
+def draw_backends(rows: Mapping[str, Mapping[str, Any]], title: str, path: Path) -> None:
     """Loss by epoch, how far the first steps agree, and a bar a backend for speed, start and memory.
 
     Args:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from kcnn.errors import KcnnError
-from kcnn.history import History
 from kcnn.plots.lines import curves
-from kcnn.plots.runs import read_history
-from kcnn.recipe import Recipe, read_recipe
-from kcnn.rundir import RunDir
+from kcnn.recipes.files import read_recipe
+from kcnn.recipes.recipe import Recipe
+from kcnn.run.directory import RunDir
+from kcnn.run.history import History, read_history
 
 
 def compare_runs(paths: Sequence[Path], picture: Path) -> dict[str, Any]:

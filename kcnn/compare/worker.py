@@ -17,8 +17,11 @@ from typing import Any
 import numpy as np
 
 from kcnn.errors import KcnnError
-from kcnn.recipe import Recipe, read_recipe
-from kcnn.rundir import RunDir, manifest, write_json
+from kcnn.machine.files import write_json
+from kcnn.recipes.files import read_recipe
+from kcnn.recipes.recipe import Recipe
+from kcnn.run.directory import RunDir
+from kcnn.run.manifest import manifest
 
 START, REPORT, LOGITS = "start.keras", "compare.json", "logits.npy"
 STEPS, RATE = 20, 1e-4  # of the step-by-step part
@@ -27,8 +30,8 @@ IMAGES = 256  # test images whose logits are compared
 
 def work(recipe: Recipe, run: RunDir, start: Path) -> dict[str, Any]:
     """Train in `run` from the weights of `start`, which is made if it is not there; the numbers of this backend."""
-    from kcnn.backend import device_name
-    from kcnn.train import train
+    from kcnn.machine.backend import device_name
+    from kcnn.training.trainer import train
 
     if not start.exists():
         _write_start(recipe, start)
@@ -51,11 +54,12 @@ def _write_start(recipe: Recipe, path: Path) -> None:
     """A run before its first step, in the form of `last.keras`: every backend resumes from this file."""
     from keras.utils import set_random_seed
 
-    from kcnn.checkpoint import save_model
-    from kcnn.construct import compile_model, load_parts, new_model
+    from kcnn.recipes.parts import load_parts
+    from kcnn.run.checkpoint import save_model
+    from kcnn.training.construct import compile_model, new_model
 
     set_random_seed(recipe.seed)
-    dataset = load_parts(recipe)[0]
+    dataset = load_parts(recipe).dataset
     model = new_model(recipe, dataset)
     compile_model(model, recipe)
     save_model(model, path, {"class_names": dataset.class_names, "epoch": 0, "history": []}, model.optimizer)
@@ -65,19 +69,20 @@ def _first_steps(recipe: Recipe, run: RunDir, start: Path) -> dict[str, Any]:
     """Write the logits of the start; the losses and seconds of the first steps, and a checksum of their batches."""
     import keras
 
-    from kcnn.accelerate import accelerate
-    from kcnn.checkpoint import load_model
-    from kcnn.construct import load_parts, training_batches
-    from kcnn.predict.logits import predict_logits
-    from kcnn.stages import plan_stages
+    from kcnn.native.acceleration import accelerate
+    from kcnn.recipes.parts import load_parts
+    from kcnn.recipes.stages import plan_stages
+    from kcnn.results.logits import predict_logits
+    from kcnn.run.checkpoint import load_model
+    from kcnn.training.construct import training_batches
 
-    dataset, part, _ = load_parts(recipe)
+    parts = load_parts(recipe)
     model, _ = load_model(start)
-    np.save(run.path / LOGITS, predict_logits(model, dataset.test.images[:IMAGES]))
+    np.save(run.path / LOGITS, predict_logits(model, parts.dataset.test.images[:IMAGES]))
     without_dropout(model)
     model.compile(keras.optimizers.SGD(RATE), keras.losses.CategoricalCrossentropy(from_logits=True))
     accelerate(model)
-    batches = training_batches(recipe, plan_stages(recipe)[0], part, len(dataset.class_names), 0)
+    batches = training_batches(recipe, plan_stages(recipe)[0], parts, 0)
     losses, seconds, checksum = [], [], 0
     for index in range(min(STEPS + 1, batches.num_batches)):
         batch = batches[index]
@@ -98,7 +103,9 @@ def without_dropout(model: Any) -> None:
     """Set every dropout rate to 0."""
     import keras
 
-    for layer in model._flatten_layers():
+    from kcnn.machine.keras_internals import all_layers
+
+    for layer in all_layers(model):
         if isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0
 
@@ -112,7 +119,7 @@ def _checksum(batch: Any, checksum: int) -> int:
 
 
 def _epoch_losses(run: RunDir) -> list[float]:
-    from kcnn.history import History
+    from kcnn.run.history import History
 
     return [row["loss"] for row in History.from_csv(run.log.read_text()).rows]
 
@@ -153,7 +160,7 @@ def _peak_resident() -> int:
 
 def main(folder: str, backend: str) -> None:
     """Read FOLDER/BACKEND/recipe.toml, do the work, and leave the numbers in FOLDER/BACKEND/compare.json."""
-    from kcnn.backend import select
+    from kcnn.machine.backend import select
 
     run = RunDir(Path(folder) / backend)
     recipe = read_recipe(run.recipe)

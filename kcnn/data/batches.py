@@ -6,11 +6,11 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
-from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 
-from kcnn.data import augment
+from kcnn.data.augment import operations as augment
 from kcnn.data.augment.pixels import take
 from kcnn.data.dataset import Split
+from kcnn.machine.keras_internals import PyDatasetAdapter
 
 
 class _InMemory(keras.utils.PyDataset):
@@ -32,7 +32,7 @@ class TrainingBatches(_InMemory):
 
     Args:
         first_epoch: where to begin, for a resumed run.
-        augment: names and magnitudes, see `kcnn.data.augment`.
+        augment: names and magnitudes, see `kcnn.data.augment.operations`.
         label_smoothing: part of the target that is spread over all classes.
     """
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from keras import ops
 
-from kcnn.data import augment
+from kcnn.data.augment import operations as augment
 from kcnn.data.dataset import Dataset, Split
 from kcnn.errors import UsageError
 

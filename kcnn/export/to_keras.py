@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from kcnn.checkpoint import load_model, save_model
+from kcnn.run.checkpoint import load_model, save_model
 
 PACKAGES: tuple[str, ...] = ()
 SUFFIX = ".keras"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kcnn.errors import KcnnError
-from kcnn.rundir import atomic
+from kcnn.machine.files import atomic
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 SUFFIX = ".onnx"

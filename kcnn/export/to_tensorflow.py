@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from kcnn.checkpoint import load_model, save_model
-from kcnn.children import run_module
 from kcnn.errors import KcnnError
+from kcnn.machine.processes import run_module
+from kcnn.run.checkpoint import load_model, save_model
 
 PACKAGES = ("tensorflow",)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from kcnn.errors import KcnnError
 from kcnn.export.to_onnx import signature
-from kcnn.rundir import atomic
+from kcnn.machine.files import atomic
 
 PACKAGES = ("torch",)
 SUFFIX = ".pt2"

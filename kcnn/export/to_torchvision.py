@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from kcnn.errors import KcnnError, UsageError
-from kcnn.finetune import PREPROCESSING
-from kcnn.models import MODELS
-from kcnn.pretrained import torchvision_name
-from kcnn.rundir import atomic
-from kcnn.weights import state_dict, unfit_classifier
+from kcnn.machine.files import atomic
+from kcnn.models.counterparts import torchvision_name
+from kcnn.models.registry import MODELS
+from kcnn.starts.state_dict import state_dict, unfit_classifier
+from kcnn.starts.transfer import PREPROCESSING
 
 PACKAGES: tuple[str, ...] = ()
 SUFFIX = ".pth"

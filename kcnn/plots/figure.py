@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from kcnn.errors import UsageError
-from kcnn.rundir import atomic
+from kcnn.machine.files import atomic
 
 FORMATS = {".png": "Software", ".svg": "Creator", ".pdf": "Creator"}  # ending → metadata key of the program's name
 PROGRAM = "kcnn"

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from kcnn.history import History
 from kcnn.plots.figure import new_figure, plain, short, write
+from kcnn.run.history import History
 
 PALETTE = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#e377c2", "#8c564b", "#bcbd22", "#7f7f7f")
 

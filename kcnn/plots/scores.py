@@ -56,7 +56,7 @@ def classes(per_class: Sequence[Mapping[str, Any]], path: Path) -> None:
     """F1 of each class as a bar, precision and recall as dots on it; the weakest class last.
 
     Args:
-        per_class: rows with class, precision, recall, f1 (0…1) and images, as `kcnn.evaluate.full_report` gives them.
+        per_class: rows with class, precision, recall, f1 (0…1) and images; see `kcnn.results.scores.full_report`.
     """
     rows = sorted(per_class, key=lambda row: -row["f1"])
     columns = min(-(-len(rows) // 25), 4)
@@ -89,7 +89,7 @@ def reliability(bins: Sequence[Mapping[str, float]], ece: float, path: Path) -> 
     """Accuracy against confidence, with the share of images in each bin below; the diagonal is perfect calibration.
 
     Args:
-        bins: rows with low, high, images, accuracy, confidence, as `kcnn.evaluate.calibration` gives them.
+        bins: rows with low, high, images, accuracy, confidence, as `kcnn.results.scores.calibration` gives them.
         ece: expected calibration error, 0…1.
     """
     figure = new_figure(5.6, 6.6)

@@ -1,0 +1,79 @@
+"""Write a trained model for use elsewhere, open the file again, and compare its logits with the model's."""
+
+import importlib.util
+import shutil
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kcnn.errors import KcnnError, UsageError, unknown
+
+TOLERANCE = 1e-4  # largest difference, relative to the largest logit
+
+# Format → its module in this folder.
+FORMATS = {
+    "keras": "to_keras",
+    "onnx": "to_onnx",
+    "torch": "to_torch",
+    "torchvision": "to_torchvision",
+    "openvino": "to_openvino",
+    "tensorflow": "to_tensorflow",
+}
+
+
+def check_target(kind: str, path: Path) -> None:
+    """Refuse an unknown format, a name that the format cannot have, and a file that is there.
+
+    Raises:
+        UsageError: one of those.
+        KcnnError: a package that the format needs is not installed.
+    """
+    if kind not in FORMATS:
+        raise UsageError(unknown("format", kind, FORMATS))
+    module = _format(kind)
+    suffix = getattr(module, "SUFFIX", "")
+    if suffix and path.suffix != suffix:
+        others = ", ".join(name for name in FORMATS if name != kind)
+        raise UsageError(
+            f"Format {kind} needs a file name that ends in {suffix}; received {path}. Rename it, or choose another "
+            f"--format: {others}."
+        )
+    beside = [path.with_suffix(module.BESIDE)] if hasattr(module, "BESIDE") else []
+    for file in (path, *beside):
+        if file.exists():
+            raise UsageError(f"{file} already exists: delete it, or name another file with -o.")
+    for package in module.PACKAGES:
+        if importlib.util.find_spec(package) is None:
+            raise KcnnError(f"Format {kind} needs the package {package}. Run: pip install 'kcnn[{kind}]'")
+
+
+def _format(kind: str) -> Any:
+    return import_module(f"kcnn.export.{FORMATS[kind]}")
+
+
+def export_model(model: Any, class_names: list[str], kind: str, path: Path, resize: int = 0) -> float:
+    """Write `model` as `kind` to `path` and return the largest difference of its logits, relative to the largest.
+
+    Images of a batch of 1 and of 5 are compared, so that a fixed batch size would show.
+
+    Args:
+        resize: see `kcnn.data.images.read_image`; kept in a `.keras` file for `kcnn predict`.
+
+    Raises:
+        UsageError: see `check_target`.
+        KcnnError: likewise, or the file gives other logits than the model; it is then removed.
+    """
+    check_target(kind, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    target = _format(kind)
+    target.write(model, path, {"class_names": class_names, **({"resize": resize} if resize else {})})
+    images = np.random.default_rng(0).integers(0, 256, (5, *model.input_shape[1:]), np.uint8)
+    expected = np.asarray(model.predict(images, verbose=0))
+    found = np.concatenate([target.run(model, path, images[:1]), target.run(model, path, images)])
+    difference = float(np.abs(found - np.concatenate([expected[:1], expected])).max() / np.abs(expected).max())
+    if not difference <= TOLERANCE:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        raise KcnnError(f"The exported file's logits differ by {difference:.1e} (allowed: {TOLERANCE:g}). Removed it.")
+    return difference

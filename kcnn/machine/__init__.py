@@ -1,0 +1,4 @@
+"""This machine: files, backend, device, child processes, the graphics card.
+
+Imports errors only.
+"""

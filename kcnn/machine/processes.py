@@ -1,0 +1,54 @@
+"""Python processes with a Keras backend of their own: a process can import keras only once, with one backend."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from kcnn.machine.backend import OURS
+
+
+def run_module(module: str, arguments: list[str], backend: str, relay: Callable[[str], None] | None = None) -> str:
+    """Run `python -m module arguments…` of this interpreter on `backend` and wait for it.
+
+    Args:
+        relay: is given each line of the child's stderr at once.
+
+    Returns:
+        "" if it ended well, else the reason in one line: the last that it said.
+    """
+    command = [sys.executable, "-m", module, *arguments]
+    lines = [""]
+    child = subprocess.Popen(
+        command,
+        env=environment(backend),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+    )
+    with child:
+        for line in child.stderr or ():
+            lines += [line.strip()] if line.strip() else []
+            if relay:
+                relay(line.rstrip())
+    return "" if child.returncode == 0 else _reason(child.returncode, lines[-1])
+
+
+def environment(backend: str) -> dict[str, str]:
+    """This process's environment with `backend` chosen, and this very kcnn first to be found.
+
+    A folder called jax where the user stands is not to be imported: `kcnn compare` itself writes such folders.
+    """
+    here = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))
+    return {**os.environ, "KERAS_BACKEND": backend, OURS: "1", "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+
+
+def _reason(code: int, last_line: str) -> str:
+    if code < 0:
+        hint = ": usually too little memory" if -code == signal.SIGKILL else ""
+        return f"The process was ended by {signal.Signals(-code).name}{hint}."
+    return last_line.removeprefix("Error: ") or f"The process ended with exit code {code}."

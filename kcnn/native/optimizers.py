@@ -1,0 +1,117 @@
+"""What applies gradients: decay, clipping, the update itself and the moving average, in lists of native tensors."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from kcnn.machine import keras_internals as internals
+from kcnn.methods.optimizers import CoupledWeightDecay
+from kcnn.native.updates import OPTIMIZERS, Slots, Tensors, Update
+from kcnn.native.weights import Layout, Weights, arrange
+
+Tensor = torch.Tensor
+
+
+def optimizer_step(
+    optimizer: Any, variables: Sequence[Any], weights: Weights
+) -> tuple[Callable[[Sequence[Tensor]], None], bool]:
+    """What applies gradients, given in torch's layout and in the order of `variables`.
+
+    An optimizer, or a feature of one, that is not in the table goes through Keras' own `apply`.
+
+    Returns:
+        The function, and whether it stays on the device: native, with the learning rate in a variable.
+    """
+    if not optimizer.built:
+        optimizer.build(list(variables))
+    held = [weights.variables[id(variable)] for variable in variables]
+    layouts = [layout for _, layout, _ in held]
+    apply = _keras_apply(optimizer, variables, layouts)
+    make = _native(optimizer, variables)
+    if make is None:
+        return apply, False
+    indices = [internals.variable_index(optimizer, variable) for variable in variables]
+
+    def slots(name: str) -> Tensors:
+        found = getattr(optimizer, name)
+        return [arrange(found[index], layout) for index, layout in zip(indices, layouts, strict=True)]
+
+    update = make(optimizer, slots)
+    averages = slots(internals.AVERAGES) if optimizer.use_ema else []
+    parameters = [view.detach() for _, _, view in held]
+    iterations = internals.iterations(optimizer).value.detach()
+    decayed = [p for p, v in zip(parameters, variables, strict=True) if internals.uses_decoupled_decay(optimizer, v)]
+
+    def step(gradients: Sequence[Tensor]) -> None:
+        if any(gradient is None for gradient in gradients):
+            return apply(gradients)
+        with torch.no_grad():
+            aligned = _clip(optimizer, [_aligned(g, p) for g, p in zip(gradients, parameters, strict=True)])
+            rate = _learning_rate(optimizer, parameters[0])
+            if optimizer.weight_decay:
+                torch._foreach_mul_(decayed, 1 - optimizer.weight_decay * rate)
+            if getattr(optimizer, "coupled_weight_decay", 0):
+                torch._foreach_add_(aligned, parameters, alpha=optimizer.coupled_weight_decay)
+            t = iterations.add_(1).to(rate.dtype)
+            update(parameters, aligned, rate, t)
+            if averages:
+                change = 1 - optimizer.ema_momentum * (t > 1)  # the first average is the weights themselves
+                torch._foreach_lerp_(averages, parameters, [change] * len(averages))
+
+    return step, internals.rate_is_variable(optimizer)
+
+
+def _native(optimizer: Any, variables: Sequence[Any]) -> Callable[[Any, Slots], Update] | None:
+    """The entry of the table, unless the optimizer does something that only Keras' own `apply` does."""
+    base: Any = next((cls for cls in type(optimizer).__mro__ if cls in OPTIMIZERS), None)
+    if base is None or optimizer.gradient_accumulation_steps or optimizer.loss_scale_factor:
+        return None
+    if optimizer.use_ema and optimizer.ema_overwrite_frequency:
+        return None
+    ours = type(optimizer).update_step in (base.update_step, CoupledWeightDecay.update_step)
+    special = any(v.constraint is not None or v.dtype not in ("float32", "float64") for v in variables)
+    special = special or len({v.dtype for v in variables}) > 1
+    special = special or any(getattr(v, "overwrite_with_gradient", False) for v in variables)
+    return OPTIMIZERS[base] if ours and type(optimizer).apply is base.apply and not special else None
+
+
+def _keras_apply(optimizer: Any, variables: Sequence[Any], layouts: Sequence[Layout]) -> Callable[..., None]:
+    def apply(gradients: Sequence[Tensor | None]) -> None:
+        with torch.no_grad():
+            optimizer.apply([_keras_order(g, y) for g, y in zip(gradients, layouts, strict=True)], variables)
+
+    return apply
+
+
+def _keras_order(gradient: Tensor | None, layout: Layout) -> Tensor | None:
+    if gradient is None or not layout.order:
+        return gradient
+    return gradient.permute([layout.order.index(axis) for axis in range(gradient.ndim)])
+
+
+def _aligned(gradient: Tensor, parameter: Tensor) -> Tensor:
+    """The fused kernels walk through memory: a gradient must lie in it as the parameter does."""
+    if gradient.stride() == parameter.stride() and gradient.dtype == parameter.dtype:
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)
+
+
+def _learning_rate(optimizer: Any, like: Tensor) -> Tensor:
+    rate = internals.current_rate(optimizer)
+    rate = getattr(rate, "value", rate)
+    return torch.as_tensor(rate, dtype=like.dtype, device=like.device).detach()
+
+
+def _clip(optimizer: Any, gradients: Tensors) -> Tensors:
+    """Keras' three kinds of clipping, in place."""
+    if optimizer.clipnorm:
+        norms = torch._foreach_norm(gradients)
+        torch._foreach_mul_(gradients, [optimizer.clipnorm / norm.clamp(min=optimizer.clipnorm) for norm in norms])
+    elif optimizer.global_clipnorm:
+        norm = torch.stack(torch._foreach_norm(gradients)).norm()
+        torch._foreach_mul_(gradients, optimizer.global_clipnorm / norm.clamp(min=optimizer.global_clipnorm))
+    elif optimizer.clipvalue:
+        torch._foreach_clamp_max_(gradients, optimizer.clipvalue)
+        torch._foreach_clamp_min_(gradients, -optimizer.clipvalue)
+    return gradients

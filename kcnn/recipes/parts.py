@@ -1,0 +1,77 @@
+"""The images of a run, in their three parts, and what they must be fit for."""
+
+import math
+from dataclasses import dataclass
+
+from kcnn.data.augment.operations import check_data
+from kcnn.data.dataset import Dataset, Split, limit, split_validation
+from kcnn.data.registry import load_dataset
+from kcnn.errors import UsageError
+from kcnn.recipes.recipe import Recipe
+from kcnn.recipes.stages import plan_stages
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The data set of a run, and its training images in the part that is learned and the part that picks the epoch."""
+
+    dataset: Dataset
+    train: Split
+    validation: Split
+
+    @property
+    def class_names(self) -> list[str]:
+        """In the order of the labels and logits."""
+        return self.dataset.class_names
+
+
+def load_parts(recipe: Recipe) -> Parts:
+    """The images of a recipe.
+
+    Raises:
+        UsageError: no image is left to train on.
+        KcnnError: the data are missing or damaged.
+    """
+    dataset = load_dataset(recipe.dataset, recipe.data_dir, recipe.image_size, recipe.classes)
+    images = limit(dataset.train, recipe.limit_train, recipe.seed)
+    train, validation = split_validation(images, recipe.validation, recipe.seed)
+    if not len(train):
+        raise UsageError(
+            f"validation = {recipe.validation:g} leaves none of {len(images)} images to train on: choose a smaller one."
+        )
+    return Parts(dataset, train, validation)
+
+
+def check_parts(recipe: Recipe, parts: Parts) -> None:
+    """Refuse settings of a new run that these images cannot take.
+
+    Raises:
+        UsageError: augmentations, validation without images, or a part of the run without an update.
+    """
+    check_augment(recipe, parts.dataset)
+    train = parts.train
+    if recipe.validation and not len(parts.validation):
+        raise UsageError(
+            f"validation = {recipe.validation:g} keeps none of the {len(train)} images, whose classes are too small "
+            f"for it: choose a larger part, more images, or --validation 0."
+        )
+    for frozen in (True, False):  # each begins with an optimizer of its own
+        stages = [stage for stage in plan_stages(recipe) if stage.frozen == frozen]
+        if stages:
+            steps = sum((stage.last - stage.first) * math.ceil(len(train) / stage.batch_size) for stage in stages)
+            check_accumulation(recipe, steps)
+
+
+def check_augment(recipe: Recipe, dataset: Dataset) -> None:
+    """Raise a UsageError that names every augmentation that these images, or the batches of any stage, cannot take."""
+    smallest = min(stage.batch_size for stage in plan_stages(recipe))
+    check_data(recipe.augment, dataset.train.images.shape[1:], len(dataset.class_names), smallest)
+
+
+def check_accumulation(recipe: Recipe, steps: int) -> None:
+    """Raise a UsageError if so many steps end before the first update."""
+    if recipe.gradient_accumulation_steps > steps:
+        raise UsageError(
+            f"gradient_accumulation_steps must be at most the {steps} steps that are trained, or nothing is learned; "
+            f"received {recipe.gradient_accumulation_steps}."
+        )

@@ -1,0 +1,30 @@
+"""What a model says of images in memory."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from kcnn.results.views import image_views
+
+
+def predict_logits(model: Any, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
+    """uint8 images (n, height, width, channels) → float32 logits (n, classes)."""
+    return np.asarray(model.predict(images, batch_size=batch_size, verbose=0), np.float32)
+
+
+def predict_views(model: Any, images: np.ndarray, names: Sequence[str] = ()) -> np.ndarray:
+    """Logits as `predict_logits`; with names of `kcnn.results.views`, the logarithms of their mean probabilities.
+
+    Probabilities are averaged and not logits, so that a view on which the model is very sure does not outvote others.
+    """
+    if not names:
+        return predict_logits(model, images)
+    probabilities = [softmax(predict_logits(model, view)) for view in image_views(images, names)]
+    return np.log(np.maximum(np.mean(probabilities, axis=0), 1e-30)).astype(np.float32)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Logits (n, classes) → probabilities that add up to 1 in each row."""
+    exponents = np.exp(logits - logits.max(-1, keepdims=True))
+    return exponents / exponents.sum(-1, keepdims=True)

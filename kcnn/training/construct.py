@@ -1,0 +1,87 @@
+"""From a recipe's numbers to Keras objects: model, optimizer, batches, callbacks."""
+
+import sys
+from typing import Any
+
+import keras
+
+from kcnn.data.batches import TrainingBatches
+from kcnn.data.dataset import Dataset
+from kcnn.methods.optimizers import make_optimizer
+from kcnn.models.registry import build_model
+from kcnn.recipes.parts import Parts
+from kcnn.recipes.recipe import Recipe
+from kcnn.recipes.stages import Stage, plan_schedule
+from kcnn.starts.transfer import backbone_rates, find_source, transfer
+from kcnn.training.callbacks.ema import EvaluateAverage
+from kcnn.training.callbacks.recorder import EarlyStopping, Recorder
+from kcnn.training.callbacks.rules import LearningRate, Randomness, StopWhenNotFinite
+from kcnn.training.callbacks.tensorboard import TensorBoard
+from kcnn.training.job import Job
+
+
+def new_model(recipe: Recipe, dataset: Dataset) -> Any:
+    """The recipe's architecture for this data set, with new weights or those that the recipe starts from.
+
+    Weights that were learned elsewhere come with their own normalisation.
+    """
+    source = find_source(recipe.pretrained, recipe.weights, recipe.model, recipe.model_options)
+    model = build_model(
+        recipe.model,
+        dataset.train.images.shape[1:],
+        len(dataset.class_names),
+        mean=source.mean if source else dataset.mean,
+        std=source.std if source else dataset.std,
+        image_size=recipe.image_size or None,
+        **recipe.model_options,
+    )
+    if source:
+        print(transfer(model, source, dataset.class_names), file=sys.stderr)
+    return model
+
+
+def compile_model(model: Any, recipe: Recipe) -> None:
+    """Give the model the recipe's optimizer, built, with cross-entropy on logits and accuracy."""
+    optimizer = make_optimizer(
+        recipe.optimizer,
+        recipe.learning_rate,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        weight_decay=recipe.weight_decay,
+        decoupled_weight_decay=recipe.decoupled_weight_decay,
+        clip_norm=recipe.clip_norm,
+        gradient_accumulation_steps=recipe.gradient_accumulation_steps,
+        ema=recipe.ema,
+        rates=backbone_rates(model, recipe.backbone_rate) if recipe.backbone_rate != 1 else None,
+    )
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss, metrics=[keras.metrics.CategoricalAccuracy("accuracy")])
+    optimizer.build(model.trainable_variables)
+
+
+def training_batches(recipe: Recipe, stage: Stage, parts: Parts, first_epoch: int) -> TrainingBatches:
+    """The batches of a stage, from `first_epoch` (counted from 0) on."""
+    return TrainingBatches(
+        parts.train,
+        len(parts.class_names),
+        stage.batch_size,
+        epochs=stage.last,
+        first_epoch=first_epoch,
+        seed=recipe.seed,
+        augment=recipe.augment,
+        label_smoothing=recipe.label_smoothing,
+    )
+
+
+def training_callbacks(job: Job, stage: Stage, batches: TrainingBatches) -> list[Any]:
+    """The callbacks of a stage, in the order in which they act."""
+    recipe, history = job.recipe, job.history
+    return [
+        LearningRate(stage.learning_rate, plan_schedule(recipe, batches.steps_per_epoch, history.rows)),
+        Randomness(recipe.seed),
+        StopWhenNotFinite(),
+        *([EvaluateAverage(batches)] if recipe.ema else []),
+        Recorder(job.run, history, job.parts.class_names, batches),
+        *([TensorBoard(job.run, history)] if recipe.tensorboard else []),
+        *([EarlyStopping(history, recipe.patience, recipe.freeze_epochs)] if recipe.patience else []),
+    ]
