@@ -1,12 +1,15 @@
 """What importing brings along, and what the package offers by name."""
 
+import ast
 import subprocess
 import sys
-from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 import kcnn
+
+PACKAGE = Path(kcnn.__file__).parent
 
 LISTING = "import sys; {code}; print(' '.join(sorted(m for m in sys.modules if '.' not in m)))"
 HEAVY = {"keras", "torch", "torchvision", "sklearn", "matplotlib", "PIL"}
@@ -33,12 +36,38 @@ def test_public_names(name):
     assert getattr(kcnn, name).__module__.startswith("kcnn")
 
 
-@pytest.mark.parametrize("name", ["train", "accelerate"])
-def test_a_function_is_not_hidden_by_its_module(name):
-    """Importing `kcnn.train` makes Python set the module as an attribute of the package."""
-    module = import_module(f"kcnn.{name}")
-    assert getattr(kcnn, name) is getattr(module, name)
-    assert callable(getattr(kcnn, name))
+# From the ground up: a room imports those of the floors before its own, and errors.
+FLOORS = (
+    ("machine", "methods"),
+    ("models", "data", "native"),
+    ("recipes", "run"),
+    ("doctor", "starts", "plots"),
+    ("results", "export"),
+    ("training",),
+    ("bench", "compare"),
+    ("cli",),
+)
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if len(path.relative_to(PACKAGE).parts) > 1)
+
+
+def test_every_room_has_a_floor():
+    assert {file.parts[0] for file in FILES} == set(FLOOR)
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_imports_go_down_only(file):
+    tree = ast.parse((PACKAGE / file).read_text(encoding="utf-8"))
+    modules = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    rooms = {module.split(".")[1] for module in modules if module.startswith("kcnn.")} - {"errors", file.parts[0]}
+    assert [room for room in rooms if FLOOR[room] >= FLOOR[file.parts[0]]] == []
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_no_function_is_called_like_its_module(file):
+    """`from room import name` must not depend on which of the two was imported first."""
+    tree = ast.parse((PACKAGE / file).read_text(encoding="utf-8"))
+    assert file.stem not in {getattr(node, "name", "") for node in tree.body}
 
 
 def test_unknown_name():

@@ -66,7 +66,7 @@ def _facts(name: str) -> tuple[dict[str, Any], Any]:
     select(allowed=INFERENCE)
     import keras
 
-    from kcnn.models.flops import flops
+    from kcnn.models.flops import model_flops
     from kcnn.models.registry import MODELS, build_model
 
     shape = (28, 28, 1) if MODELS[name].dataset == "mnist" else (32, 32, 3)
@@ -77,7 +77,7 @@ def _facts(name: str) -> tuple[dict[str, Any], Any]:
         "name": name,
         "parameters": model.count_params(),
         "trainable_parameters": sum(math.prod(variable.shape) for variable in model.trainable_variables),
-        "flops": flops(model),
+        "flops": model_flops(model),
         "input_shape": list(shape),
         "dataset": MODELS[name].dataset,
     }

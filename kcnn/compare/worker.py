@@ -21,7 +21,7 @@ from kcnn.machine.files import write_json
 from kcnn.recipes.files import read_recipe
 from kcnn.recipes.recipe import Recipe
 from kcnn.run.directory import RunDir
-from kcnn.run.manifest import manifest
+from kcnn.run.manifest import make_manifest
 
 START, REPORT, LOGITS = "start.keras", "compare.json", "logits.npy"
 STEPS, RATE = 20, 1e-4  # of the step-by-step part
@@ -36,7 +36,7 @@ def work(recipe: Recipe, run: RunDir, start: Path) -> dict[str, Any]:
     if not start.exists():
         _write_start(recipe, start)
     first = _first_steps(recipe, run, start)
-    write_json(run.manifest, manifest(recipe.seed, device_name()))
+    write_json(run.manifest, make_manifest(recipe.seed, device_name()))
     shutil.copy(start, run.last)
     result = train(recipe, run, resume=True)
     return {

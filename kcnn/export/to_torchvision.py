@@ -9,7 +9,7 @@ from kcnn.errors import KcnnError, UsageError
 from kcnn.machine.files import atomic
 from kcnn.models.counterparts import torchvision_name
 from kcnn.models.registry import MODELS
-from kcnn.starts.state_dict import state_dict, unfit_classifier
+from kcnn.starts.state_dict import to_state_dict, unfit_classifier
 from kcnn.starts.transfer import PREPROCESSING
 
 PACKAGES: tuple[str, ...] = ()
@@ -21,7 +21,7 @@ def write(model: Any, path: Path, info: dict[str, Any]) -> None:
     import torch
 
     torchvision_counterpart(model)
-    state = unfit_classifier(model, state_dict(model))
+    state = unfit_classifier(model, to_state_dict(model))
     with atomic(path) as temporary:
         torch.save({key: torch.from_numpy(array) for key, array in state.items()}, temporary)
 

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 
-def flops(model: Any) -> int:
+def model_flops(model: Any) -> int:
     """FLOPs for one image: 2 for each multiply-add of the convolutions and dense layers.
 
     The small rest (normalisation, activations, pooling) is left out, as in torch.utils.flop_counter.

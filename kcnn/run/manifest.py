@@ -12,7 +12,7 @@ from typing import Any
 PACKAGES = ("kcnn", "keras", "torch", "torchvision", "jax", "tensorflow", "numpy")
 
 
-def manifest(seed: int, device: str) -> Mapping[str, Any]:
+def make_manifest(seed: int, device: str) -> Mapping[str, Any]:
     """What a reader needs to repeat the run: versions, commit, seed, device, command and time."""
     return {
         "command": " ".join(["kcnn", *sys.argv[1:]]),

@@ -70,7 +70,7 @@ def load_state_dict(model: Any, state: StateDict, leave_out: Collection[str] = (
     return unused
 
 
-def state_dict(model: Any) -> dict[str, np.ndarray]:
+def to_state_dict(model: Any) -> dict[str, np.ndarray]:
     """The torch state dict of a Keras model, every tensor of it; the counters of batch norms are 0."""
     from keras import ops
 

@@ -14,7 +14,7 @@ from kcnn.errors import KcnnError
 from kcnn.models.registry import MODELS, build_model, normalization
 from kcnn.run.directory import RunDir
 from kcnn.starts.pretrained import Pretrained, load_pretrained
-from kcnn.starts.state_dict import fit_classifier, layer_name, load_state_dict, state_dict
+from kcnn.starts.state_dict import fit_classifier, layer_name, load_state_dict, to_state_dict
 
 # What `--pretrained` changes where no recipe is named: those are made for training from scratch.
 SETTINGS: dict[str, Any] = {
@@ -92,7 +92,7 @@ def own_weights(path: Path, model: str) -> Pretrained:
         mean, std = normalization(source)
     except ValueError as error:
         raise KcnnError(f"{path} was not written by kcnn: its model has no layer 'normalize'.") from error
-    return Pretrained(str(path), state_dict(source), mean, std, class_names=class_names, layers=_kinds(source))
+    return Pretrained(str(path), to_state_dict(source), mean, std, class_names=class_names, layers=_kinds(source))
 
 
 def find_source(pretrained: str, weights: str, model: str, options: Any) -> Pretrained | None:
@@ -102,7 +102,7 @@ def find_source(pretrained: str, weights: str, model: str, options: Any) -> Pret
     return own_weights(Path(weights), model) if weights else None
 
 
-def transfer(model: Any, source: Pretrained, class_names: Sequence[str]) -> str:
+def transfer_weights(model: Any, source: Pretrained, class_names: Sequence[str]) -> str:
     """Give a new model the weights of `source`, and return a sentence that says what was left out.
 
     The head stays new where the classes differ; a ResNet's CIFAR stem stays new where the source has ImageNet's.

@@ -12,7 +12,7 @@ from kcnn.models.registry import build_model
 from kcnn.recipes.parts import Parts
 from kcnn.recipes.recipe import Recipe
 from kcnn.recipes.stages import Stage, plan_schedule
-from kcnn.starts.transfer import backbone_rates, find_source, transfer
+from kcnn.starts.transfer import backbone_rates, find_source, transfer_weights
 from kcnn.training.callbacks.ema import EvaluateAverage
 from kcnn.training.callbacks.recorder import EarlyStopping, Recorder
 from kcnn.training.callbacks.rules import LearningRate, Randomness, StopWhenNotFinite
@@ -36,7 +36,7 @@ def new_model(recipe: Recipe, dataset: Dataset) -> Any:
         **recipe.model_options,
     )
     if source:
-        print(transfer(model, source, dataset.class_names), file=sys.stderr)
+        print(transfer_weights(model, source, dataset.class_names), file=sys.stderr)
     return model
 
 

@@ -18,7 +18,7 @@ from kcnn.results.scores import full_report, score
 from kcnn.run.checkpoint import check_classes, load_model, restore_optimizer
 from kcnn.run.directory import RunDir
 from kcnn.run.history import History
-from kcnn.run.manifest import manifest
+from kcnn.run.manifest import make_manifest
 from kcnn.starts.transfer import freeze_backbone
 from kcnn.training.callbacks import tensorboard
 from kcnn.training.callbacks.progress import ShowProgress
@@ -62,7 +62,7 @@ def _begun(recipe: Recipe, parts: Parts, run: RunDir) -> tuple[Any, Job]:
     check_parts(recipe, parts)
     model = new_model(recipe, parts.dataset)
     write_text(run.recipe, recipe.to_toml())
-    write_json(run.manifest, manifest(recipe.seed, device_name()))
+    write_json(run.manifest, make_manifest(recipe.seed, device_name()))
     return model, Job(recipe, parts, run, History())
 
 

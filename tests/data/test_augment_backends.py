@@ -20,10 +20,10 @@ LISTS = {
 COMPUTE = """
 import sys
 import numpy as np
-from kcnn.backend import select
+from kcnn.machine.backend import select
 select(sys.argv[1], "cpu")
 from keras import ops
-from kcnn.data import augment
+from kcnn.data.augment import operations as augment
 from kcnn.data.batches import TrainingBatches
 from kcnn.data.dataset import Split
 from test_augment_backends import LISTS, SHAPES, fits

@@ -47,8 +47,8 @@ call("evaluate", "evaluate", run, "--backend", name)
 call("predict", "predict", run, picture, "--backend", name)
 if name in ("torch", "jax", "tensorflow"):
     call("train", *json.loads(sys.argv[5]), "--backend", name, "--run", str(folder / f"run-{name}"))
-from kcnn.checkpoint import load_model
-from kcnn.predict.logits import predict_logits
+from kcnn.run.checkpoint import load_model
+from kcnn.results.logits import predict_logits
 logits = {}
 for path in folder.glob("*.keras"):
     model, _ = load_model(path)

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from kcnn.errors import KcnnError, UsageError
-from kcnn.models.flops import flops
+from kcnn.models.flops import model_flops
 from kcnn.models.layers import batch_norm, conv, pool
 from kcnn.models.registry import MODELS, build_model
 
@@ -229,7 +229,7 @@ def test_flops_are_torchs(name):
     model = build_model(name, COLOUR)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(np.zeros((1, *COLOUR), np.uint8))
-    assert flops(model) == counter.get_total_flops()
+    assert model_flops(model) == counter.get_total_flops()
 
 
 def test_published_multiply_adds_of_resnets():
@@ -237,7 +237,7 @@ def test_published_multiply_adds_of_resnets():
     for name, billions in (("resnet18", 1.81), ("resnet50", 4.09)):
         with keras.device("meta"):
             model = build_model(name, (224, 224, 3), 1000, stem="imagenet")
-        assert flops(model) / 2e9 == pytest.approx(billions, abs=0.01)
+        assert model_flops(model) / 2e9 == pytest.approx(billions, abs=0.01)
 
 
 def test_normalisation_is_part_of_the_model():

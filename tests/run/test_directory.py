@@ -8,7 +8,7 @@ import pytest
 from kcnn.errors import KcnnError, UsageError
 from kcnn.machine.files import atomic, write_json, write_text
 from kcnn.run.directory import RunDir
-from kcnn.run.manifest import manifest
+from kcnn.run.manifest import make_manifest
 
 
 def names(folder):
@@ -88,7 +88,7 @@ def test_manifest_tells_how_to_repeat_the_run(monkeypatch):
     import keras
 
     monkeypatch.setattr(sys, "argv", ["kcnn", "train", "--epochs", "2"])
-    found = manifest(3, "cpu")
+    found = make_manifest(3, "cpu")
     assert found["command"] == "kcnn train --epochs 2"
     assert (found["seed"], found["device"]) == (3, "cpu")
     assert found["versions"]["keras"] == keras.__version__

@@ -92,7 +92,7 @@ def check(name, size, count):
     features = keras.Model(model.inputs, model.layers[-1].input)
     assert difference(run_keras(features, pictures[:2]), found["features"]) <= 1e-4
 
-    back = weights.state_dict(model)
+    back = weights.to_state_dict(model)
     exact = name.startswith("resnet") or size == 224
     for key, tensor in network.state_dict().items():
         if not key.endswith("num_batches_tracked") and (exact or key != "classifier.0.weight"):
@@ -115,7 +115,9 @@ def test_same_logits_and_features_as_torchvision_at_224_pixels(name):
 def test_torchvision_loads_what_comes_back(name):
     """A network that never saw torchvision, written as a state dict: strict, and the same logits."""
     model, pictures = in_keras(name, 64, classes=10), images(2, 64)
-    state = {key: torch.from_numpy(a) for key, a in weights.unfit_classifier(model, weights.state_dict(model)).items()}
+    state = {
+        key: torch.from_numpy(a) for key, a in weights.unfit_classifier(model, weights.to_state_dict(model)).items()
+    }
     with torch.device("meta"):
         network = torchvision.models.get_model(name, num_classes=10)
     network.load_state_dict(state, strict=True, assign=True)
@@ -139,7 +141,7 @@ def test_a_dense_layer_after_flatten_sees_the_channels_first():
     with torch.inference_mode():
         expected = network(torch.from_numpy(pictures).permute(0, 3, 1, 2)).numpy()
     assert difference(run_keras(model, pictures), expected) <= 1e-5
-    back = weights.state_dict(model)
+    back = weights.to_state_dict(model)
     assert back.keys() == state.keys()
     for key in state:
         np.testing.assert_array_equal(back[key], state[key])
@@ -157,7 +159,7 @@ def test_a_classifier_larger_than_torchvisions_cannot_go_back():
     inputs = keras.Input((8, 8, 2))
     model = keras.Model(inputs, layers.Dense(3, name="classifier_0")(layers.Flatten()(inputs)), name="vgg")
     with pytest.raises(KcnnError, match=r"8×8 map; torchvision's sees 7×7"):
-        weights.unfit_classifier(model, weights.state_dict(model))
+        weights.unfit_classifier(model, weights.to_state_dict(model))
 
 
 def check_on(backend, name, size, folder):
@@ -171,8 +173,9 @@ def check_on(backend, name, size, folder):
     code = f"""
 import numpy as np
 from pathlib import Path
-from kcnn import pretrained, weights
-from kcnn.models import build_model
+from kcnn.starts import pretrained
+from kcnn.starts import state_dict as weights
+from kcnn.models.registry import build_model
 
 model = build_model({name.removesuffix("_bn")!r}, ({size}, {size}, 3), 1000, mean={MEAN}, std={STD}, **{options})
 weights.load_state_dict(model, weights.fit_classifier(model, pretrained.read_state_dict(Path("w.pth"))))
@@ -249,7 +252,7 @@ def test_a_variable_without_counterpart_is_named():
     inputs = keras.Input((8, 8, 2))
     model = keras.Model(inputs, keras.layers.PReLU(name="odd")(inputs), name="mine")
     with pytest.raises(KcnnError, match="mine's variable odd/alpha has no counterpart"):
-        weights.state_dict(model)
+        weights.to_state_dict(model)
 
 
 @pytest.mark.parametrize(

@@ -271,7 +271,7 @@ def source_of(state, **keys):
 def test_the_cifar_stem_stays_new_and_the_rest_is_loaded(resnet18):
     model = build_model("resnet18", (32, 32, 3), 10)
     before = values(model)
-    said = finetune.transfer(model, source_of(resnet18[1], class_names=["x"] * 1000), ["y"] * 10)
+    said = finetune.transfer_weights(model, source_of(resnet18[1], class_names=["x"] * 1000), ["y"] * 10)
     kept = {layer.name for layer in model.layers if layer.weights} - changed(before, values(model))
     assert kept == {"conv1", "bn1", "fc"}
     for word in (
@@ -286,7 +286,7 @@ def test_the_cifar_stem_stays_new_and_the_rest_is_loaded(resnet18):
 def test_a_head_for_as_many_classes_is_kept(resnet18):
     state = {**resnet18[1], "fc.weight": np.ones((4, 512), np.float32), "fc.bias": np.ones(4, np.float32)}
     model = build_model("resnet18", (32, 32, 3), 4, stem="imagenet")
-    assert finetune.transfer(model, source_of(state), list("abcd")).endswith("the head among them.")
+    assert finetune.transfer_weights(model, source_of(state), list("abcd")).endswith("the head among them.")
     np.testing.assert_array_equal(model.get_layer("fc").get_weights()[0], np.ones((512, 4)))
 
 

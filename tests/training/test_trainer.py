@@ -411,7 +411,7 @@ def test_an_earlier_run_is_not_overwritten(cli, trained):
 
 def test_no_space_left(cli, tmp_path, monkeypatch):
     run = RunDir(tmp_path / "run")
-    module = import_module("kcnn.training.callbacks.rules")
+    module = import_module("kcnn.training.callbacks.recorder")
     original = module.save_model
 
     def full(model, path, info, optimizer=None):
