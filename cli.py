@@ -1,5 +1,5 @@
 """Run the command line from a checkout: `python cli.py train`."""
 
-from kcnn.cli import main
+from kcnn.__main__ import main
 
-main(prog_name="kcnn")
+main()

@@ -1,7 +1,10 @@
 """Errors that reach the user as one line: what is wrong, what is allowed, what came in, what to do next."""
 
 import difflib
+import shlex
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class KcnnError(Exception):
@@ -26,3 +29,10 @@ def unknown(kind: str, name: str, allowed: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(name).lower(), allowed, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"unknown {kind} {name!r}.{hint} Allowed: {', '.join(allowed)}."
+
+
+def command(*words: object) -> str:
+    """A command to type next, as this program was called: `kcnn train --resume 'runs/my run'`."""
+    program = Path(sys.argv[0]).name
+    caller = {"cli.py": "python cli.py", "__main__.py": "python -m kcnn"}.get(program, "kcnn")
+    return f"{caller} {shlex.join(str(word) for word in words)}"

@@ -1,6 +1,7 @@
 """The command line: one file a command. Nothing here imports keras or torch before a command runs."""
 
 import os
+import signal
 import sys
 from typing import Any
 
@@ -23,33 +24,48 @@ from kcnn.cli import (
     schedule,
     train,
 )
+from kcnn.cli.hints import did_you_mean
 from kcnn.errors import KcnnError
+from kcnn.machine import stopping
 
 
 class OneLineErrors(click.Group):
     """Ends a command that fails for a reason that the user can mend with one line instead of a traceback."""
 
+    def main(self, args: Any = None, *rest: Any, **options: Any) -> Any:
+        if args is None:  # called by a shell, and not by a program that has signals of its own
+            stopping.listen()
+        return super().main(args, *rest, **options)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()  # at the interpreter's end it would be too late to tell what went wrong
+            return result
+        except click.NoSuchOption as error:
+            raise did_you_mean(error) from error
+        except BrokenPipeError:
+            return _reader_left()
+        except KeyboardInterrupt as error:
+            code, message = 130, stopping.farewell(sentences=getattr(error, "__notes__", []))
         except KcnnError as error:
-            code, message = error.exit_code, str(error)
+            code, message = error.exit_code, f"Error: {error}"
         except OSError as error:
-            code, message = 1, _file_error(error)
+            code, message = 1, f"Error: {_file_error(error)}"
         except NotImplementedError as error:  # what Keras' smaller backends raise for a layer or job that they lack
             reason = (str(error).strip().splitlines() or ["a part of this model"])[0].rstrip(".")
-            code, message = (
-                1,
-                f"The backend {os.environ['KERAS_BACKEND']} lacks what this needs ({reason}). Try another.",
-            )
-        click.echo(f"Error: {message}", err=True)
+            backend = os.environ["KERAS_BACKEND"]
+            code, message = 1, f"Error: The backend {backend} lacks what this needs ({reason}). Try another."
+        click.echo(message, err=True)
         ctx.exit(code)
 
 
+def _reader_left() -> None:
+    """Whoever read stdout has seen enough, as in `kcnn models | head -1`: end as programs do, without a word."""
+    stopping.leave(128 + signal.SIGPIPE)
+
+
 def _file_error(error: OSError) -> str:
-    if isinstance(error, BrokenPipeError):
-        sys.stderr.close()
-        return ""
     advice = {13: "Choose a place where you may write.", 28: "Free some space, then run again."}
     name = f"{error.filename}: " if error.filename else ""
     return f"{name}{error.strerror or error}. {advice.get(error.errno or 0, 'Check that the file can be read.')}"

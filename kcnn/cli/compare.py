@@ -58,11 +58,14 @@ def _compare_runs(runs: tuple[Path, ...], output: Path | None) -> dict[str, Any]
 
 def _compare_backends(backends: str, output: Path | None, options: dict[str, Any]) -> dict[str, Any]:
     from kcnn.compare.backends import compare_backends, parse_backends
-    from kcnn.run.directory import RunDir
+    from kcnn.machine.files import new_folder
 
     names = parse_backends(backends)
     found, plan = plan_recipe(**{**options, "epochs": options["epochs"] or EPOCHS, "backend": names[0]})
-    folder = RunDir.create(output, f"compare-{plan.model}-{plan.dataset}").path
+    try:
+        folder = new_folder(output, f"compare-{plan.model}-{plan.dataset}", "compare.toml", plan.to_toml())
+    except FileExistsError as error:
+        raise UsageError(f"{error.filename} already exists and is not empty: name another folder with -o.") from error
     say(
         f"{plan.model} on {plan.dataset}, {plan.epochs} epochs on each of {', '.join(names)}, recipe {found} → {folder}"
     )

@@ -68,5 +68,8 @@ def _print(report: dict[str, Any], split: str) -> None:
         body = [(name, *counts) for name, counts in zip(names, confusion, strict=True)]
         print_table(body, ("", *names), right=tuple(range(1, len(names) + 1)))
     words = {"ece": "calibration error", **{key: f"top-{key[3:]}" for key in score if key.startswith("top")}}
-    scores = "  ".join(f"{words.get(key, key)} {value:.4f}" for key, value in score.items())
+    low, high = score["interval"]
+    numbers = {key: f"{value:.4f}" for key, value in score.items() if key != "interval"}
+    numbers["accuracy"] += f" (95 % interval {low:.4f} to {high:.4f})"
+    scores = "  ".join(f"{words.get(key, key)} {value}" for key, value in numbers.items())
     click.echo(f"\n{split}: {scores}")

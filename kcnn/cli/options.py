@@ -1,7 +1,6 @@
 """Options that several commands share, and the parsing of their values."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +54,17 @@ def print_table(rows: list[tuple[Any, ...]], headings: tuple[str, ...], right: t
 
 
 def new_file(path: Path) -> None:
-    """Raise a UsageError if `path` is already there: a file that the user names is never written over."""
-    if path.exists():
-        raise UsageError(f"{path} already exists: delete it, or name another file.")
+    """Keep the name of a file for this command: a file that the user names is never written over.
+
+    Raises:
+        UsageError: it is already there.
+    """
+    from kcnn.machine.files import claimed
+
+    try:
+        click.get_current_context().with_resource(claimed(path))
+    except FileExistsError as error:
+        raise UsageError(f"{path} already exists: delete it, or name another file.") from error
 
 
 def picture_file(output: Path | None, default: Path) -> Path:
@@ -123,10 +130,3 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
             raise UsageError(f"--set takes key=value; received {setting!r}.")
         values[key.strip()] = parse_value(value.strip())
     return values
-
-
-def resume_hint(run: Path) -> str:
-    """The command that continues a run, as this program was called."""
-    program = Path(sys.argv[0]).name
-    caller = "python cli.py" if program == "cli.py" else "python -m kcnn" if program == "__main__.py" else "kcnn"
-    return f"{caller} train --resume {run}"

@@ -13,6 +13,7 @@ from kcnn.recipes.files import read_recipe
 from kcnn.recipes.recipe import Recipe
 from kcnn.run.directory import RunDir
 from kcnn.run.history import History, read_history
+from kcnn.run.result import read_result
 
 
 def compare_runs(paths: Sequence[Path], picture: Path) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _numbers(run: RunDir, history: History) -> dict[str, Any]:
-    result = _read_json(run.result)
+    result = read_result(run, history.epochs)
     return {
         "test_accuracy": result.get("test", {}).get("accuracy"),
         "val_accuracy": history.rows[history.best_epoch - 1].get("val_accuracy"),
@@ -69,13 +70,3 @@ def _numbers(run: RunDir, history: History) -> dict[str, Any]:
         "parameters": result.get("parameters"),
         "device": result.get("device"),
     }
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """The file's object; empty for a run that is not finished and has no such file."""
-    if not path.exists():
-        return {}
-    try:
-        return dict(json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
-        raise KcnnError(f"{path} is not JSON ({error}): `kcnn train --resume {path.parent}` writes it anew.") from error

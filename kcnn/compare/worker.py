@@ -54,15 +54,17 @@ def _write_start(recipe: Recipe, path: Path) -> None:
     """A run before its first step, in the form of `last.keras`: every backend resumes from this file."""
     from keras.utils import set_random_seed
 
+    from kcnn.recipes.origin import origin
     from kcnn.recipes.parts import load_parts
     from kcnn.run.checkpoint import save_model
     from kcnn.training.construct import compile_model, new_model
 
     set_random_seed(recipe.seed)
-    dataset = load_parts(recipe).dataset
-    model = new_model(recipe, dataset)
+    parts = load_parts(recipe)
+    model = new_model(recipe, parts.dataset)
     compile_model(model, recipe)
-    save_model(model, path, {"class_names": dataset.class_names, "epoch": 0, "history": []}, model.optimizer)
+    info = {"class_names": parts.class_names, "epoch": 0, "history": [], "origin": origin(recipe, parts)}
+    save_model(model, path, info, model.optimizer)
 
 
 def _first_steps(recipe: Recipe, run: RunDir, start: Path) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from kcnn.data.download import data_directory
 from kcnn.data.registry import DATASETS, missing_files
 from kcnn.machine.backend import INFERENCE, installed, named_by_environment, not_installed
+from kcnn.machine.files import scratch
 from kcnn.machine.processes import run_module
 
 PACKAGES = ("kcnn", "keras", "torch", "torchvision", "numpy", "scikit-learn", "onnxruntime")
@@ -46,8 +46,8 @@ def check_backend(backend: str) -> dict[str, Any]:
     row = {"installed": installed(backend), "works": False, "version": None, "device": None, "seconds": None}
     if not row["installed"]:
         return {**row, "note": not_installed(backend)}
-    with tempfile.TemporaryDirectory() as folder:
-        answer = Path(folder) / "answer.json"
+    with scratch() as folder:
+        answer = folder / "answer.json"
         failure = run_module("kcnn.doctor.trial", [backend, str(answer)], backend)
         return {**row, "note": failure} if failure else {**row, "works": True, **json.loads(answer.read_text())}
 

@@ -2,6 +2,8 @@
 
 import importlib.util
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kcnn.errors import KcnnError, UsageError, unknown
+from kcnn.machine.stopping import ending
 
 TOLERANCE = 1e-4  # largest difference, relative to the largest logit
 
@@ -40,10 +43,9 @@ def check_target(kind: str, path: Path) -> None:
             f"Format {kind} needs a file name that ends in {suffix}; received {path}. Rename it, or choose another "
             f"--format: {others}."
         )
-    beside = [path.with_suffix(module.BESIDE)] if hasattr(module, "BESIDE") else []
-    for file in (path, *beside):
+    for file in _files(kind, path):
         if file.exists():
-            raise UsageError(f"{file} already exists: delete it, or name another file with -o.")
+            raise _taken(file)
     for package in module.PACKAGES:
         if importlib.util.find_spec(package) is None:
             raise KcnnError(f"Format {kind} needs the package {package}. Run: pip install 'kcnn[{kind}]'")
@@ -51,6 +53,15 @@ def check_target(kind: str, path: Path) -> None:
 
 def _format(kind: str) -> Any:
     return import_module(f"kcnn.export.{FORMATS[kind]}")
+
+
+def _files(kind: str, path: Path) -> list[Path]:
+    beside = getattr(_format(kind), "BESIDE", "")
+    return [path, path.with_suffix(beside)] if beside else [path]
+
+
+def _taken(file: object) -> UsageError:
+    return UsageError(f"{file} already exists: delete it, or name another file with -o.")
 
 
 def export_model(model: Any, class_names: list[str], kind: str, path: Path, resize: int = 0) -> float:
@@ -66,14 +77,44 @@ def export_model(model: Any, class_names: list[str], kind: str, path: Path, resi
         KcnnError: likewise, or the file gives other logits than the model; it is then removed.
     """
     check_target(kind, path)
+    with _claimed(kind, path) as keep:
+        info = {"class_names": class_names, **({"resize": resize} if resize else {})}
+        difference = _write_and_compare(_format(kind), model, path, info)
+        if not difference <= TOLERANCE:
+            raise KcnnError(
+                f"The exported file's logits differ by {difference:.1e} (allowed: {TOLERANCE:g}). Removed it."
+            )
+        keep()
+    return difference
+
+
+@contextmanager
+def _claimed(kind: str, path: Path) -> Iterator[Callable[[], None]]:
+    """The names of the export for this process alone; what lies there is removed at the end, unless `keep` is called.
+
+    Raises:
+        UsageError: another process was quicker.
+    """
+    ours: list[Path] = []
     path.parent.mkdir(parents=True, exist_ok=True)
-    target = _format(kind)
-    target.write(model, path, {"class_names": class_names, **({"resize": resize} if resize else {})})
+    with ending(lambda: _remove(ours)):
+        try:
+            for file in _files(kind, path):
+                file.touch(exist_ok=False) if hasattr(_format(kind), "SUFFIX") else file.mkdir()
+                ours.append(file)
+        except FileExistsError as error:
+            raise _taken(error.filename) from error
+        yield ours.clear
+
+
+def _remove(files: list[Path]) -> None:
+    for file in files:
+        shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
+
+
+def _write_and_compare(target: Any, model: Any, path: Path, info: dict[str, Any]) -> float:
+    target.write(model, path, info)
     images = np.random.default_rng(0).integers(0, 256, (5, *model.input_shape[1:]), np.uint8)
     expected = np.asarray(model.predict(images, verbose=0))
     found = np.concatenate([target.run(model, path, images[:1]), target.run(model, path, images)])
-    difference = float(np.abs(found - np.concatenate([expected[:1], expected])).max() / np.abs(expected).max())
-    if not difference <= TOLERANCE:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-        raise KcnnError(f"The exported file's logits differ by {difference:.1e} (allowed: {TOLERANCE:g}). Removed it.")
-    return difference
+    return float(np.abs(found - np.concatenate([expected[:1], expected])).max() / np.abs(expected).max())

@@ -3,13 +3,13 @@
 It goes through ONNX: what Keras' own openvino export writes has a fixed batch size where the model flattens.
 """
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kcnn.export import to_onnx
+from kcnn.machine.files import scratch
 
 PACKAGES = ("openvino", "onnx", "onnxscript")
 SUFFIX = ".xml"
@@ -20,8 +20,8 @@ def write(model: Any, path: Path, info: dict[str, Any]) -> None:
     """Write the model in float32, its batch size free."""
     import openvino
 
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "model.onnx"
+    with scratch() as folder:
+        source = folder / "model.onnx"
         to_onnx.write(model, source, info)
         openvino.save_model(openvino.convert_model(source), path, compress_to_fp16=False)
 

@@ -5,13 +5,13 @@ Keras writes it on its TensorFlow backend only, so it is written and run by proc
 """
 
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kcnn.errors import KcnnError
+from kcnn.machine.files import scratch
 from kcnn.machine.processes import run_module
 from kcnn.run.checkpoint import load_model, save_model
 
@@ -20,16 +20,16 @@ PACKAGES = ("tensorflow",)
 
 def write(model: Any, path: Path, info: dict[str, Any]) -> None:
     """Write the model, its batch size free."""
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "model.keras"
+    with scratch() as folder:
+        source = folder / "model.keras"
         save_model(model, source, info)
         _in_child("convert", source, path.absolute())
 
 
 def run(model: Any, path: Path, images: np.ndarray) -> np.ndarray:
     """The folder's logits for uint8 images (batch, height, width, channels), from TensorFlow alone."""
-    with tempfile.TemporaryDirectory() as folder:
-        given, found = Path(folder) / "images.npy", Path(folder) / "logits.npy"
+    with scratch() as folder:
+        given, found = folder / "images.npy", folder / "logits.npy"
         np.save(given, images)
         _in_child("run", path.absolute(), given, found)
         return np.load(found)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kcnn.machine.backend import OURS
+from kcnn.machine.stopping import ending
 
 
 def run_module(module: str, arguments: list[str], backend: str, relay: Callable[[str], None] | None = None) -> str:
@@ -29,11 +30,12 @@ def run_module(module: str, arguments: list[str], backend: str, relay: Callable[
         encoding="utf-8",
         errors="replace",
     )
-    with child:
+    with child, ending(child.terminate):
         for line in child.stderr or ():
             lines += [line.strip()] if line.strip() else []
             if relay:
                 relay(line.rstrip())
+        child.wait()
     return "" if child.returncode == 0 else _reason(child.returncode, lines[-1])
 
 

@@ -99,6 +99,9 @@ SCHEDULES: dict[str, tuple[Callable[..., Schedule], tuple[str, ...]]] = {
     "plateau": (plateau, ("step_epochs", "gamma", "rows", "warmup_epochs")),
 }
 
+# Those that do not look at the last epoch: with more epochs than planned the rates of the first ones stay the same.
+OPEN_ENDED = ("constant", "step", "multistep", "exponential", "plateau")
+
 
 def make_schedule(name: str, epochs: int, warmup_epochs: float = 0, **numbers: Any) -> Schedule:
     """The named schedule over `epochs`, after a linear rise from 0.01 that takes `warmup_epochs` of them.

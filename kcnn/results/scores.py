@@ -1,5 +1,7 @@
 """Scores of a trained model on labelled images."""
 
+import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,23 +12,38 @@ from kcnn.data.dataset import Split
 from kcnn.data.registry import load_dataset
 from kcnn.errors import UsageError, unknown
 from kcnn.recipes.files import read_recipe
+from kcnn.recipes.origin import changed_images, digest
 from kcnn.results.logits import predict_views, softmax
-from kcnn.run.checkpoint import check_classes
+from kcnn.run.checkpoint import check_classes, read_info
 from kcnn.run.directory import RunDir
 
 SPLITS = ("test", "validation")
 
 
-def score(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Accuracy, top-5 accuracy (0…1) and mean cross-entropy (nats)."""
+def score(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """Accuracy with its 95 % interval, top-5 accuracy (0…1) and mean cross-entropy (nats)."""
     chosen = logits[np.arange(len(labels)), labels]
     highest = logits.max(-1, keepdims=True)
     loss = np.log(np.exp(logits - highest).sum(-1)) + highest[:, 0] - chosen
+    right = logits.argmax(-1) == labels
     return {
-        "accuracy": float((logits.argmax(-1) == labels).mean()),
+        "accuracy": float(right.mean()),
+        "interval": wilson(int(right.sum()), len(labels)),
         "top5": top_accuracy(logits, labels, 5),
         "loss": float(loss.mean()),
     }
+
+
+def wilson(right: int, images: int) -> list[float]:
+    """[low, high] of the accuracy (0…1) that `right` of so many images speak for, with 95 % confidence.
+
+    Wilson 1927, "Probable inference, the law of succession, and statistical inference". It is about other images of the
+    same kind, the network kept: how much another seed's network differs, it cannot tell.
+    """
+    square = 1.959964**2 / images
+    middle, part = right / images + square / 2, right / images * (1 - right / images)
+    half = math.sqrt(square * (part + square / 4))
+    return [max(0.0, (middle - half) / (1 + square)), min(1.0, (middle + half) / (1 + square))]
 
 
 def full_report(logits: np.ndarray, labels: np.ndarray, class_names: list[str]) -> dict[str, Any]:
@@ -103,7 +120,19 @@ def run_split(run: RunDir, split: str = "test", data_dir: str = "") -> tuple[Spl
         if not len(images):
             raise UsageError(f"{run.path} kept no validation images. Use --split test.")
     check_classes(run.checkpoint(), dataset.class_names)
+    _tell_changes(run, split, images)
     return images, dataset.class_names
+
+
+def _tell_changes(run: RunDir, split: str, images: Split) -> None:
+    """Say so if these are not the images that the run kept apart: it may have been trained on some of them."""
+    origin = read_info(run.last).get("origin") if run.last.exists() else None
+    now = {split: {"count": len(images), "digest": digest(images)}}
+    if origin and (changes := changed_images(origin, now)):
+        print(
+            f"The images of {run.path} have changed since it began ({changes}): it may have learned from some of them.",
+            file=sys.stderr,
+        )
 
 
 def evaluate_run(

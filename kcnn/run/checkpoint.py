@@ -1,13 +1,14 @@
 """A model in one file: an ordinary `.keras` with two more members, which plain Keras does not mind.
 
-`kcnn.json` has the class names, and in a `last.keras` the log so far; `optimizer.npz` the optimizer's variables.
+`kcnn.json` has the class names, and in a `last.keras` the log so far and what the run was begun with; `optimizer.npz`
+the optimizer's variables.
 One file, so that weights and state cannot come apart when a run is killed.
 """
 
 import io
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,17 @@ from kcnn.errors import KcnnError
 from kcnn.machine.files import atomic
 from kcnn.run.directory import RunDir
 
+ORIGIN = ("recipe", "images")  # see `kcnn.recipes.origin`
 INFO, OPTIMIZER = "kcnn.json", "optimizer.npz"
+
+# What `info` may have, and what each must be.
+SHAPES: dict[str, Callable[[Any], bool]] = {
+    "class_names": lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
+    "epoch": lambda value: type(value) is int,
+    "history": lambda value: isinstance(value, list),
+    "origin": lambda value: isinstance(value, dict) and all(isinstance(value.get(key), dict) for key in ORIGIN),
+    "resize": lambda value: type(value) is int,
+}
 
 
 def save_model(model: Any, path: Path, info: dict[str, Any], optimizer: Any = None) -> None:
@@ -50,24 +61,33 @@ def load_model(path: Path) -> tuple[Any, dict[str, Any]]:
     try:
         model = keras.saving.load_model(path, compile=False)
         model.trainable = True  # an epoch with a frozen backbone says otherwise
-        return model, info
-    except (zipfile.BadZipFile, ValueError, KeyError, TypeError, OSError) as error:
+        names, classes = info.get("class_names"), model.output_shape[-1]
+    except Exception as error:  # a damaged file leads Keras, h5py and zipfile to any of theirs
         raise _unreadable(path, error) from error
+    if names and len(names) != classes:
+        raise KcnnError(f"{path} is damaged: it has the names of {len(names)} classes, but its model tells {classes}.")
+    return model, info
 
 
 def read_info(path: Path) -> dict[str, Any]:
     """The `info` of a model file alone, without keras.
 
     Raises:
-        KcnnError: no such file, or not a `.keras` file.
+        KcnnError: no such file, or not a `.keras` file, or an `info` that kcnn did not write.
     """
     if not path.exists():
         raise KcnnError(f"There is no model file {path}.")
     try:
         with zipfile.ZipFile(path) as archive:
-            return json.loads(archive.read(INFO)) if INFO in archive.namelist() else {}
-    except (zipfile.BadZipFile, ValueError, KeyError, OSError) as error:
+            info = json.loads(archive.read(INFO)) if INFO in archive.namelist() else {}
+    except PermissionError:
+        raise
+    except Exception as error:  # zipfile and zlib have many for damage
         raise _unreadable(path, error) from error
+    wrong = [key for key, right in SHAPES.items() if isinstance(info, dict) and key in info and not right(info[key])]
+    if wrong or not isinstance(info, dict):
+        raise KcnnError(f"{path} is damaged: the {wrong[0] if wrong else 'contents'} of its {INFO} cannot be kcnn's.")
+    return info
 
 
 def check_classes(path: Path, class_names: Sequence[str]) -> None:
@@ -105,13 +125,17 @@ def open_model(path: Path) -> tuple[Any, list[str]]:
 
 
 def restore_optimizer(optimizer: Any, path: Path) -> None:
-    """Give a built optimizer the variables that `save_model` kept."""
+    """Give a built optimizer the variables that `save_model` kept.
+
+    Raises:
+        KcnnError: they are damaged, or another optimizer's.
+    """
     try:
         with zipfile.ZipFile(path) as archive, np.load(io.BytesIO(archive.read(OPTIMIZER))) as arrays:
             for variable, name in zip(optimizer.variables, arrays.files, strict=True):
                 variable.assign(arrays[name])
-    except (KeyError, ValueError) as error:
-        raise KcnnError(f"{path} has no state for this optimizer: its recipe was changed after it began.") from error
+    except Exception as error:  # NumPy's and zipfile's for damage, the backend's for another shape
+        raise KcnnError(f"{path} has no state for this optimizer: it is damaged, or the recipe was changed.") from error
 
 
 def _pack(optimizer: Any) -> bytes:

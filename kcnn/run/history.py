@@ -2,10 +2,12 @@
 
 import csv
 import io
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from kcnn.errors import KcnnError
+from kcnn.errors import KcnnError, command
 from kcnn.machine import gpu
 from kcnn.run.directory import RunDir
 
@@ -61,16 +63,49 @@ class History:
         """The log file."""
         text = io.StringIO()
         measured = [column for column in gpu.COLUMNS if any(column in row for row in self.rows)]
-        writer = csv.DictWriter(text, [*COLUMNS, *measured], lineterminator="\n")
+        writer = csv.DictWriter(text, [*COLUMNS, *measured], extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
         return text.getvalue()
 
     @classmethod
+    def of(cls, rows: Iterable[Any]) -> "History":
+        """The log of rows that come from a file.
+
+        Raises:
+            ValueError: they are not what `Recorder` writes: the epochs 1, 2, 3, …, each with the same numbers.
+        """
+        rows = [_checked(row, epoch) for epoch, row in enumerate(rows, start=1)]
+        for row in rows:
+            if odd := (row.keys() ^ rows[0].keys()) & set(COLUMNS):
+                raise ValueError(f"not every epoch has {sorted(odd)[0]}")
+        return cls(rows)
+
+    @classmethod
     def from_csv(cls, text: str) -> "History":
-        """Read a log file."""
-        rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(io.StringIO(text))]
-        return cls([{**row, "epoch": int(row["epoch"])} for row in rows])
+        """Read a log file.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        try:
+            rows = list(csv.DictReader(io.StringIO(text)))
+        except csv.Error as error:
+            raise ValueError(str(error)) from error
+        for number, row in enumerate(rows, start=1):
+            if None in row or None in row.values():
+                raise ValueError(f"row {number} has another number of values than there are headings")
+        return cls.of({key: float(value) for key, value in row.items() if value} for row in rows)
+
+
+def _checked(row: Any, epoch: int) -> dict[str, Any]:
+    if not isinstance(row, dict) or any(type(value) not in (int, float) for value in row.values()):
+        raise ValueError(f"row {epoch} is no row of numbers")
+    if row.get("epoch") != epoch:
+        raise ValueError(f"row {epoch} is not that of epoch {epoch}")
+    if wrong := [key for key, value in row.items() if not math.isfinite(value)]:
+        raise ValueError(f"row {epoch} has {row[wrong[0]]} as its {wrong[0]}")
+    return {**row, "epoch": epoch}
 
 
 def read_history(run: RunDir) -> History:
@@ -80,11 +115,18 @@ def read_history(run: RunDir) -> History:
         KcnnError: no epoch is finished, or the log is damaged.
     """
     try:
-        history = History.from_csv(run.log.read_text())
+        history = History.from_csv(run.log.read_text(encoding="utf-8"))
     except FileNotFoundError:
         history = History()
-    except (KeyError, ValueError) as error:
-        raise KcnnError(f"{run.log} is damaged: {error}.") from error
+    except ValueError as error:
+        raise _damaged(run, error) from error
     if not history.rows:
         raise KcnnError(f"{run.path} has no finished epoch in its log.csv: there are no curves yet.")
+    absent = set(COLUMNS) - history.rows[0].keys()
+    if absent and absent != {"val_loss", "val_accuracy"}:
+        raise _damaged(run, f"it has no {sorted(absent)[0]}")
     return history
+
+
+def _damaged(run: RunDir, reason: object) -> KcnnError:
+    return KcnnError(f"{run.log} is damaged: {reason}. This writes it anew: {command('train', '--resume', run.path)}")

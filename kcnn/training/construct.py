@@ -81,7 +81,7 @@ def training_callbacks(job: Job, stage: Stage, batches: TrainingBatches) -> list
         Randomness(recipe.seed),
         StopWhenNotFinite(),
         *([EvaluateAverage(batches)] if recipe.ema else []),
-        Recorder(job.run, history, job.parts.class_names, batches),
+        Recorder(job, batches),
         *([TensorBoard(job.run, history)] if recipe.tensorboard else []),
         *([EarlyStopping(history, recipe.patience, recipe.freeze_epochs)] if recipe.patience else []),
     ]

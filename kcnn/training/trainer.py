@@ -1,20 +1,20 @@
 """The main job: a recipe goes in, a run directory comes out. Read from top to bottom, in the order the data flow."""
 
+import sys
 from typing import Any
 
 import keras
 
-from kcnn import plots
 from kcnn.data.batches import Direct, EvaluationBatches
-from kcnn.errors import KcnnError
+from kcnn.errors import KcnnError, UsageError
 from kcnn.machine.backend import device_name
 from kcnn.machine.files import write_json, write_text
 from kcnn.native.acceleration import accelerate
+from kcnn.recipes.files import read_recipe
+from kcnn.recipes.origin import check_images
 from kcnn.recipes.parts import Parts, check_parts, load_parts
 from kcnn.recipes.recipe import Recipe
 from kcnn.recipes.stages import Stage, plan_stages
-from kcnn.results.logits import predict_logits
-from kcnn.results.scores import full_report, score
 from kcnn.run.checkpoint import check_classes, load_model, restore_optimizer
 from kcnn.run.directory import RunDir
 from kcnn.run.history import History
@@ -23,7 +23,9 @@ from kcnn.starts.transfer import freeze_backbone
 from kcnn.training.callbacks import tensorboard
 from kcnn.training.callbacks.progress import ShowProgress
 from kcnn.training.construct import compile_model, new_model, training_batches, training_callbacks
+from kcnn.training.finish import ensure_best, finish
 from kcnn.training.job import Job
+from kcnn.training.state import resumable
 
 
 def train(recipe: Recipe, run: RunDir, resume: bool = False) -> dict[str, Any]:
@@ -32,29 +34,35 @@ def train(recipe: Recipe, run: RunDir, resume: bool = False) -> dict[str, Any]:
     Keras' backend, device and precision are those of the process: see `kcnn.machine.backend.select`.
 
     Args:
-        run: an empty directory, or with `resume` one that holds a `last.keras`.
+        run: a directory in which nothing was trained yet, or with `resume` any other; one that is finished stays as it
+            is, but for files that are missing.
 
     Raises:
-        UsageError: an augmentation that the data cannot take, too few images, or too many steps an update.
-        KcnnError: the data are missing, damaged or of other classes than before, or the loss is no longer finite.
+        UsageError: a run without `resume`, an augmentation that the data cannot take, too few images, or too many
+            steps an update.
+        KcnnError: the data are missing or damaged, they or the recipe are not those that the run was begun with, or
+            the loss is no longer finite.
     """
+    if run.begun and not resume:
+        raise UsageError(f"{run.path} holds a run already. Continue it with resume, or name another directory.")
     if recipe.tensorboard:
         tensorboard.check_installed()
     keras.utils.set_random_seed(recipe.seed)
+    resumed = run.begun
+    run.clean()
     parts = load_parts(recipe)
-    model, job = _resumed(recipe, parts, run) if resume else _begun(recipe, parts, run)
+    model, job = _resumed(recipe, parts, run) if resumed else _begun(recipe, parts, run)
     history = job.history
+    if not job.finished:
+        run.reopen()
     for stage in plan_stages(recipe):
-        if history.epochs < stage.last and not history.exhausted(recipe.patience, recipe.freeze_epochs):
+        if history.epochs < stage.last and not job.finished:
             if not model.compiled or history.epochs == recipe.freeze_epochs:
                 _prepare(model, recipe, stage.frozen)
-                if resume and history.epochs != recipe.freeze_epochs:
+                if resumed and history.epochs != recipe.freeze_epochs:
                     restore_optimizer(model.optimizer, run.last)
             _fit(model, job, stage)
-    result = _score(job)
-    if recipe.tensorboard:
-        tensorboard.add_picture(run, "confusion matrix, test images", run.confusion, history.best_epoch)
-    return result
+    return finish(job)
 
 
 def _begun(recipe: Recipe, parts: Parts, run: RunDir) -> tuple[Any, Job]:
@@ -67,14 +75,34 @@ def _begun(recipe: Recipe, parts: Parts, run: RunDir) -> tuple[Any, Job]:
 
 
 def _resumed(recipe: Recipe, parts: Parts, run: RunDir) -> tuple[Any, Job]:
-    """The model and the log of `last.keras`."""
+    """The model and the log of `last.keras`, if it is still this recipe's run on these images."""
+    info, history = resumable(recipe, run)
     check_classes(run.last, parts.class_names)
-    model, info = load_model(run.last)
-    if "history" not in info:
-        raise KcnnError(f"{run.last} has no log in it, so it cannot be continued: start a new run with another --run.")
-    history = History(info["history"])
+    job = Job(recipe, parts, run, history)
+    if "origin" in info:
+        check_images(info["origin"], job.origin["images"], run.path)
+    model, _ = load_model(run.last)
+    _check_model(model, job)
+    try:
+        ensure_best(job)
+    except KcnnError as problem:
+        if job.finished:
+            raise
+        print(f"{problem} Or find a better epoch by training on, as is done now.", file=sys.stderr)
+    if read_recipe(run.recipe) != recipe:
+        write_text(run.recipe, recipe.to_toml())
     write_text(run.log, history.to_csv())  # the run may have been killed between the two files
-    return model, Job(recipe, parts, run, history)
+    return model, job
+
+
+def _check_model(model: Any, job: Job) -> None:
+    """Refuse a model that cannot be this recipe's: a run of an older kcnn does not say what it was begun with."""
+    shape = job.parts.train.images.shape[1:]
+    if model.name != job.recipe.model or model.input_shape[1:] != shape:
+        kind = f"{model.name} for images of {'×'.join(map(str, model.input_shape[1:]))}"
+        raise KcnnError(
+            f"{job.run.last} is a {kind}, but {job.run.recipe} says {job.recipe.model} for {'×'.join(map(str, shape))}."
+        )
 
 
 def _prepare(model: Any, recipe: Recipe, frozen: bool) -> None:
@@ -102,27 +130,3 @@ def _fit(model: Any, job: Job, stage: Stage) -> None:
         )
     finally:
         progress.close()
-
-
-def _score(job: Job) -> dict[str, Any]:
-    """Score `best.keras`, on validation and once on test, and write the result and the pictures."""
-    run, history, dataset, validation = job.run, job.history, job.parts.dataset, job.parts.validation
-    model, _ = load_model(run.best)
-    accelerate(model)
-    report = full_report(predict_logits(model, dataset.test.images), dataset.test.labels, dataset.class_names)
-    held_out = score(predict_logits(model, validation.images), validation.labels) if len(validation) else None
-    result = {
-        "test": report["test"],
-        "validation": held_out,
-        "best_epoch": history.best_epoch,
-        "epochs": history.epochs,
-        "seconds": round(history.seconds, 2),
-        "images_per_second": history.images_per_second,
-        "parameters": model.count_params(),
-        "backend": keras.backend.backend(),
-        "device": device_name(),
-    }
-    write_json(run.result, result)
-    plots.curves({run.path.name: history}, run.curves)
-    plots.confusion(report["confusion"], dataset.class_names, run.confusion)
-    return result

@@ -9,17 +9,18 @@ from kcnn.data.batches import TrainingBatches
 from kcnn.machine import gpu
 from kcnn.machine.files import write_text
 from kcnn.run.checkpoint import save_model
-from kcnn.run.directory import RunDir
 from kcnn.run.history import History
 from kcnn.training.callbacks.ema import averaged_weights
+from kcnn.training.job import Job
 
 
 class Recorder(keras.callbacks.Callback):
     """After each epoch: a row in the log, `best.keras` if validation got better, and `last.keras`."""
 
-    def __init__(self, run: RunDir, history: History, class_names: list[str], batches: TrainingBatches) -> None:
+    def __init__(self, job: Job, batches: TrainingBatches) -> None:
         super().__init__()
-        self.run, self.history, self.class_names, self.batches = run, history, class_names, batches
+        self.job, self.batches = job, batches
+        self.run, self.history, self.class_names = job.run, job.history, job.parts.class_names
 
     def on_train_begin(self, logs: Any = None) -> None:
         if not self.history.epochs:
@@ -51,7 +52,7 @@ class Recorder(keras.callbacks.Callback):
 
     def _save_last(self) -> None:
         info = {"class_names": self.class_names, "epoch": self.history.epochs, "history": self.history.rows}
-        save_model(self.model, self.run.last, info, self.model.optimizer)
+        save_model(self.model, self.run.last, {**info, "origin": self.job.origin}, self.model.optimizer)
 
 
 class EarlyStopping(keras.callbacks.Callback):

@@ -1,0 +1,91 @@
+"""`kcnn train --resume`: which options it takes, and what is said of the run before it goes on."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kcnn.cli.options import say
+from kcnn.errors import KcnnError, UsageError, command
+
+TAKEN = ("epochs", "data_dir", "device")  # options beside --resume; each is a key of `kcnn.recipes.origin.MAY_CHANGE`
+
+
+def continued(path: Path, options: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
+    """(recipe, run directory, result of a run that is finished or nothing), and a line on stderr about it.
+
+    Args:
+        path: a run directory, or a file in one.
+
+    Raises:
+        KcnnError: no run, or one that cannot go on.
+        UsageError: an option that would make it another run.
+    """
+    from kcnn.run.directory import RunDir
+
+    _refuse_others()
+    run = RunDir.open(path.parent if path.is_file() else path)
+    plan = _changed(run, {key: options[key] for key in TAKEN if options[key] is not None})
+    if not run.begun:
+        say(f"{plan.model} on {plan.dataset}, {plan.epochs} epochs, none of them trained yet → {run.path}")
+        return plan, run, {}
+    return plan, run, _begun_before(plan, run)
+
+
+def _refuse_others() -> None:
+    context = click.get_current_context()
+    allowed = (*TAKEN, "resume", "as_json")
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name not in allowed
+        and context.get_parameter_source(parameter.name or "") is click.core.ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise UsageError(
+            f"--resume continues a run as its recipe.toml says: leave out {', '.join(given)}, which would make it "
+            f"another run. Beside it go --epochs, --data-dir, --device and --json."
+        )
+
+
+def _changed(run: Any, changes: dict[str, Any]) -> Any:
+    """The run's recipe with the changes that the command line asks for."""
+    from kcnn.recipes.files import read_recipe
+    from kcnn.recipes.origin import check_epochs
+
+    if not run.recipe.read_bytes().strip():
+        raise KcnnError(f"{run.recipe} is empty, so nobody knows what this run was to be: begin a new one.")
+    plan = read_recipe(run.recipe)
+    if changes.get("epochs", plan.epochs) != plan.epochs and run.begun:
+        if plan.stages:
+            raise UsageError(
+                f"The epochs of {run.path} are those of its stages, and cannot change while it goes on. "
+                f"Begin a new run from its weights: {command('train', '--weights', run.path)}"
+            )
+        check_epochs(plan, run.path)
+    if folder := changes.get("data_dir"):
+        changes["data_dir"] = str(Path(os.path.expanduser(folder)).absolute())
+    return plan.replace(**changes) if changes else plan
+
+
+def _begun_before(plan: Any, run: Any) -> dict[str, Any]:
+    """The result of a run that lacks nothing; empty for one that goes on."""
+    from kcnn.machine.files import write_text
+    from kcnn.recipes.origin import check_recipe
+    from kcnn.training.state import finished, outcome, resumable
+
+    info, history = resumable(plan, run)
+    result = outcome(plan, run, history)
+    if result:
+        say(f"{run.path} is finished already: {history.epochs} epochs, nothing is missing.")
+        if not run.log.exists() or run.log.read_bytes() != history.to_csv().encode():
+            write_text(run.log, history.to_csv())
+        return result
+    verb = "completing" if finished(plan, history) else "continuing"
+    say(f"{verb} {plan.model} on {plan.dataset} in {run.path}")
+    if "origin" not in info:
+        say("It is of an older kcnn and keeps no record of its settings and images; see that they are still the same.")
+    elif changes := check_recipe(info["origin"], plan, run.path):
+        say(f"since it began: {changes}")
+    return {}
