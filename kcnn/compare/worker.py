@@ -54,7 +54,7 @@ def _write_start(recipe: Recipe, path: Path) -> None:
     """A run before its first step, in the form of `last.keras`: every backend resumes from this file."""
     from keras.utils import set_random_seed
 
-    from kcnn.recipes.origin import origin
+    from kcnn.recipes.origin import make_origin
     from kcnn.recipes.parts import load_parts
     from kcnn.run.checkpoint import save_model
     from kcnn.training.construct import compile_model, new_model
@@ -63,7 +63,7 @@ def _write_start(recipe: Recipe, path: Path) -> None:
     parts = load_parts(recipe)
     model = new_model(recipe, parts.dataset)
     compile_model(model, recipe)
-    info = {"class_names": parts.class_names, "epoch": 0, "history": [], "origin": origin(recipe, parts)}
+    info = {"class_names": parts.class_names, "epoch": 0, "history": [], "origin": make_origin(recipe, parts)}
     save_model(model, path, info, model.optimizer)
 
 

@@ -26,8 +26,11 @@ def ending(action: Callable[[], str | None]) -> Iterator[None]:
     try:
         yield
     finally:
-        sentence, reason = action(), sys.exception()
-        _endings.remove(action)
+        reason = sys.exception()
+        try:
+            sentence = action()
+        finally:
+            _endings.remove(action)
         if sentence and isinstance(reason, KeyboardInterrupt):  # Python's own, in a program that does not `listen`
             reason.add_note(sentence)
 

@@ -27,7 +27,7 @@ MAY_CHANGE = {
 Origin = Mapping[str, Any]
 
 
-def origin(recipe: Recipe, parts: Parts) -> dict[str, Any]:
+def make_origin(recipe: Recipe, parts: Parts) -> dict[str, Any]:
     """The recipe's values, and of each part of the images how many they are and a digest; ready for JSON."""
     return {"recipe": asdict(recipe), "images": fingerprint(parts)}
 

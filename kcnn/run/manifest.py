@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ PACKAGES = ("kcnn", "keras", "torch", "torchvision", "jax", "tensorflow", "numpy
 def make_manifest(seed: int, device: str) -> Mapping[str, Any]:
     """What a reader needs to repeat the run: versions, commit, seed, device, command and time."""
     return {
-        "command": " ".join(["kcnn", *sys.argv[1:]]),
+        "command": shlex.join(["kcnn", *sys.argv[1:]]),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": seed,
         "device": device,

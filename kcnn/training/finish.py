@@ -20,7 +20,7 @@ from kcnn.training.job import Job
 from kcnn.training.state import best_weights, known_result, outcome
 
 
-def finish(job: Job) -> dict[str, Any]:
+def finish_run(job: Job) -> dict[str, Any]:
     """Score `best.keras`, on validation and once on test, write `result.json`, draw the pictures; return the result.
 
     Raises:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from kcnn.recipes.origin import origin
+from kcnn.recipes.origin import make_origin
 from kcnn.recipes.parts import Parts
 from kcnn.recipes.recipe import Recipe
 from kcnn.run.directory import RunDir
@@ -29,4 +29,4 @@ class Job:
     @cached_property
     def origin(self) -> dict[str, Any]:
         """See `kcnn.recipes.origin`."""
-        return origin(self.recipe, self.parts)
+        return make_origin(self.recipe, self.parts)

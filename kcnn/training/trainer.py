@@ -23,7 +23,7 @@ from kcnn.starts.transfer import freeze_backbone
 from kcnn.training.callbacks import tensorboard
 from kcnn.training.callbacks.progress import ShowProgress
 from kcnn.training.construct import compile_model, new_model, training_batches, training_callbacks
-from kcnn.training.finish import ensure_best, finish
+from kcnn.training.finish import ensure_best, finish_run
 from kcnn.training.job import Job
 from kcnn.training.state import resumable
 
@@ -62,7 +62,7 @@ def train(recipe: Recipe, run: RunDir, resume: bool = False) -> dict[str, Any]:
                 if resumed and history.epochs != recipe.freeze_epochs:
                     restore_optimizer(model.optimizer, run.last)
             _fit(model, job, stage)
-    return finish(job)
+    return finish_run(job)
 
 
 def _begun(recipe: Recipe, parts: Parts, run: RunDir) -> tuple[Any, Job]:

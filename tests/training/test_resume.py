@@ -1,12 +1,16 @@
 """A run that was killed or stopped goes on as if nothing had happened."""
 
+import json
+import re
+import zipfile
 from importlib import import_module
 
 import pytest
+from helpers import one_line_error
 from runs import MOMENTS, SMALL, Killed, kill_in, result, rows, same_run, train
 
 from kcnn.recipes.files import read_recipe
-from kcnn.run.directory import RunDir
+from kcnn.run.directory import FILES, RunDir
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -87,3 +91,115 @@ def test_early_stopping_goes_on_counting_after_a_resume(tmp_path, monkeypatch):
     found = train(read_recipe(run.recipe), run, resume=True)
     assert (found["epochs"], found["best_epoch"]) == (3, 1)
     assert [row["epoch"] for row in rows(run)] == [1, 2, 3]
+
+
+# ---- on the command line ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def killed(tmp_path):
+    run = RunDir.create(tmp_path / "my run", "x")
+    with pytest.MonkeyPatch.context() as patch:
+        kill_in(patch, *MOMENTS["in the second epoch"])
+        with pytest.raises(Killed):
+            train(SMALL, run)
+    return run
+
+
+@pytest.mark.parametrize("file", ["", "last.keras", "log.csv"])
+def test_resume_on_the_command_line(cli, killed, file):
+    outcome = cli("train", "--resume", killed.path / file)
+    assert outcome.exit_code == 0, outcome.output
+    assert re.findall(r"^epoch (\d)/3", outcome.stderr, re.M) == ["2", "3"]
+    assert [row["epoch"] for row in rows(killed)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("option", [("--model", "vgg16"), ("--set", "seed=1"), ("--run", "x"), ("--batch-size", "64")])
+def test_options_that_would_make_it_another_run(cli, trained, option):
+    outcome = cli("train", "--resume", trained[0], *option, "--epochs", 5)
+    one_line_error(outcome, 2, "--resume continues a run", f"leave out {option[0]},", "--data-dir")
+
+
+def test_resume_of_what_is_no_run(cli, tmp_path):
+    one_line_error(cli("train", "--resume", tmp_path / "none"), 1, "There is no run directory", tmp_path / "none")
+    one_line_error(cli("train", "--resume", tmp_path), 1, "no recipe.toml")
+    (tmp_path / "recipe.toml").write_text(SMALL.to_toml())
+    (tmp_path / "last.keras").write_text("no model")
+    one_line_error(cli("train", "--resume", tmp_path), 1, tmp_path / "last.keras", "not a .keras file")
+
+
+def test_resume_of_a_model_that_is_no_checkpoint(cli, trained, tmp_path):
+    (tmp_path / "recipe.toml").write_text(SMALL.to_toml())
+    (tmp_path / "last.keras").write_bytes((trained[0] / "best.keras").read_bytes())
+    one_line_error(cli("train", "--resume", tmp_path), 1, tmp_path / "last.keras", "no log in it")
+
+
+def test_a_run_whose_last_checkpoint_is_gone_is_not_begun_again(cli, killed):
+    killed.last.unlink()
+    before = killed.best.read_bytes()
+    one_line_error(cli("train", "--resume", killed.path), 1, "no last.keras", f"--recipe '{killed.recipe}'")
+    assert killed.best.read_bytes() == before
+
+
+def damage(run, change):
+    """Change `kcnn.json` of last.keras."""
+    with zipfile.ZipFile(run.last) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    info = json.loads(members["kcnn.json"])
+    members["kcnn.json"] = json.dumps(change(info) or info)
+    with zipfile.ZipFile(run.last, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda info: [1], "the contents of its kcnn.json"),
+        (lambda info: info.update(history=3), "the history of its kcnn.json"),
+        (lambda info: info.update(history=[{"epoch": 2}]), "row 1 is not that of epoch 1"),
+        (lambda info: info.update(history=["x"]), "row 1 is no row of numbers"),
+        (lambda info: info.update(epoch=2), "it is of epoch 2, its log of 1"),
+        (lambda info: info.update(class_names=["a"]), "learned 1 classes"),
+        (lambda info: info.update(class_names=7), "the class_names of its kcnn.json"),
+        (lambda info: info.update(origin={}), "the origin of its kcnn.json"),
+    ],
+)
+def test_a_checkpoint_that_contradicts_itself(cli, killed, change, words):
+    damage(killed, change)
+    one_line_error(cli("train", "--resume", killed.path), 1, words)
+
+
+# ---- never begun -----------------------------------------------------------------------------------------------------
+
+BEFORE = {
+    "before the images": "kcnn.recipes.parts:load_dataset",
+    "before the manifest": "kcnn.training.trainer:write_json",
+    "before the first checkpoint": "kcnn.training.callbacks.recorder:Recorder._save_last",
+}
+
+
+@pytest.mark.parametrize("moment", BEFORE)
+def test_a_run_killed_before_its_first_checkpoint_is_begun(cli, tmp_path, uninterrupted, moment):
+    recipe = RECIPES["lenet5"]
+    run = RunDir.create(tmp_path / "run", "x", recipe.to_toml())
+    with pytest.MonkeyPatch.context() as patch:
+        kill_in(patch, BEFORE[moment], 1)
+        with pytest.raises(Killed):
+            train(recipe, run)
+    (run.path / ".last.keras.4194305.keras").touch()
+    one_line_error(cli("train", "--run", run.path), 2, "already exists", "Begin its run", f"train --resume {run.path}")
+    outcome = cli("train", "--resume", run.path, "--device", "auto")
+    assert outcome.exit_code == 0, outcome.output
+    assert "none of them trained yet" in outcome.stderr
+    same_run(run, uninterrupted("lenet5"))
+
+
+def test_only_leftovers_are_no_run(cli, tmp_path):
+    run = RunDir(tmp_path / "run")
+    run.path.mkdir()
+    (run.path / ".recipe.toml.4194305.toml").touch()
+    assert cli("train", "--epochs", 1, "--limit-train", 100, "--run", run.path).exit_code == 0
+    assert sorted(path.name for path in run.path.iterdir() if path.suffix != ".png") == sorted(
+        name for name in FILES if not name.endswith(".png")
+    )
