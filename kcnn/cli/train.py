@@ -62,7 +62,8 @@ def _leave(run: Any, resume: bool) -> str:
     """Leave no directory of a new run in which nothing was trained; what an interrupted user is told."""
     hint = to_type("train", "--resume", run.path)
     if run.begun:
-        return f"The last finished epoch is kept. Continue with: {hint}"
+        kept = "The last finished epoch is kept." if run.log.exists() else "No epoch is finished yet."
+        return f"{kept} Continue with: {hint}"
     if resume:
         return f"Nothing was trained yet. Begin with: {hint}"
     run.withdraw()

@@ -153,21 +153,23 @@ def damage(run, change):
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    "change",
     [
-        (lambda info: [1], "the contents of its kcnn.json"),
-        (lambda info: info.update(history=3), "the history of its kcnn.json"),
-        (lambda info: info.update(history=[{"epoch": 2}]), "row 1 is not that of epoch 1"),
-        (lambda info: info.update(history=["x"]), "row 1 is no row of numbers"),
-        (lambda info: info.update(epoch=2), "it is of epoch 2, its log of 1"),
-        (lambda info: info.update(class_names=["a"]), "learned 1 classes"),
-        (lambda info: info.update(class_names=7), "the class_names of its kcnn.json"),
-        (lambda info: info.update(origin={}), "the origin of its kcnn.json"),
+        lambda info: [1],
+        lambda info: info.update(history=3),
+        lambda info: info.update(history=[{"epoch": 2}]),
+        lambda info: info.update(history=["x"]),
+        lambda info: info.update(epoch=2),
+        lambda info: info.update(class_names=7),
+        lambda info: info.update(origin={}),
+        lambda info: info.update(origin={"recipe": {}, "images": 3}),
     ],
 )
-def test_a_checkpoint_that_contradicts_itself(cli, killed, change, words):
+def test_a_checkpoint_that_contradicts_itself(cli, killed, change):
     damage(killed, change)
-    one_line_error(cli("train", "--resume", killed.path), 1, words)
+    before = killed.last.read_bytes()
+    one_line_error(cli("train", "--resume", killed.path), 1, "last.keras is damaged: ")
+    assert killed.last.read_bytes() == before
 
 
 # ---- never begun -----------------------------------------------------------------------------------------------------

@@ -38,7 +38,11 @@ class ShowProgress(keras.callbacks.Callback):
         self.bar.advance(self.task, 1 / self.params["steps"])
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.console.print(epoch_line(self.history.rows[-1], self.epochs), highlight=False, soft_wrap=True)
+        line = epoch_line(self.history.rows[-1], self.epochs)
+        if self.console.is_terminal:
+            self.console.print(line, highlight=False, soft_wrap=True)
+        else:  # where rich would end the process itself if nobody reads any more
+            print(line, file=self.console.file, flush=True)
 
     def on_train_end(self, logs: Any = None) -> None:
         self.close()
