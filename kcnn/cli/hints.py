@@ -42,6 +42,5 @@ def _likeness(word: str, name: str) -> float:
         return 0.95
     if word in parts:
         return 0.8
-    if len(word) > 2 and any(part.startswith(word) or word.startswith(part) for part in parts if len(part) > 2):
-        return 0.75
-    return difflib.SequenceMatcher(None, word, name).ratio()
+    near = len(word) > 2 and any(part.startswith(word) or word.startswith(part) for part in parts if len(part) > 2)
+    return max(0.75 * near, difflib.SequenceMatcher(None, word, name).ratio())

@@ -71,12 +71,11 @@ def _places(runs: list, kinds: list[str], output: Path | None) -> dict[str, list
     for kind in kinds:
         together = kind == "curves" and len(runs) > 1
         homes = [Path()] if together else [run.path for run in runs]
-        defaults = [(output if folder and output else home) / f"{kind}.png" for home in homes]
-        places[kind] = [picture_file(None if folder else output, path) for path in defaults]
+        places[kind] = [(output if folder and output else home) / f"{kind}.png" for home in homes]
     paths = [path for row in places.values() for path in row]
-    if len(set(paths)) < len(paths):
+    if len(set(paths)) < len(paths) or (len(paths) > 1 and output and not folder):
         raise UsageError(f"{output} is one name for {len(paths)} pictures: leave out -o, or draw one at a time.")
-    return places
+    return {kind: [picture_file(None if folder else output, path) for path in row] for kind, row in places.items()}
 
 
 def _draw(kind: str, subjects: list, paths: list[Path], skip: bool) -> None:

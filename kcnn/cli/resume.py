@@ -1,6 +1,7 @@
-"""`kcnn train --resume`: which options it takes, and what is said of the run before it goes on."""
+"""`kcnn train --resume`: which options it takes, and what is said of a run before it goes on and when it is stopped."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,33 @@ def continued(path: Path, options: dict[str, Any]) -> tuple[Any, Any, dict[str, 
 
     _refuse_others()
     run = RunDir.open(path.parent if path.is_file() else path)
+    tell_when_stopped(run)
     plan = _changed(run, {key: options[key] for key in TAKEN if options[key] is not None})
     if not run.begun:
         say(f"{plan.model} on {plan.dataset}, {plan.epochs} epochs, none of them trained yet → {run.path}")
         return plan, run, {}
     return plan, run, _begun_before(plan, run)
+
+
+def tell_when_stopped(run: Any, new: bool = False) -> None:
+    """From now on an interrupted user is told how to go on with this run.
+
+    Of a `new` one in which nothing was trained yet nothing stays, when the command ends.
+    """
+    from kcnn.machine.stopping import ending
+
+    click.get_current_context().with_resource(ending(partial(_leave, run, new)))
+
+
+def _leave(run: Any, new: bool) -> str:
+    hint = command("train", "--resume", run.path)
+    if run.begun:
+        kept = "The last finished epoch is kept." if run.log.exists() else "No epoch is finished yet."
+        return f"{kept} Continue with: {hint}"
+    if not new:
+        return f"Nothing was trained yet. Begin with: {hint}"
+    run.withdraw()
+    return "Nothing was trained yet."
 
 
 def _refuse_others() -> None:

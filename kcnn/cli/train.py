@@ -1,6 +1,5 @@
 """`kcnn train`."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import click
 
 from kcnn.cli.options import as_json, print_json, say
 from kcnn.cli.plan import plan_recipe, recipe_options
-from kcnn.cli.resume import continued
+from kcnn.cli.resume import continued, tell_when_stopped
 from kcnn.errors import Diverged
 from kcnn.errors import command as to_type
 
@@ -39,35 +38,22 @@ def _begin(run_dir: Path | None, options: dict[str, Any]) -> tuple[Any, Any, dic
 
     found, plan = plan_recipe(**options)
     run = RunDir.create(run_dir, f"{plan.model}-{plan.dataset}", plan.to_toml())
+    tell_when_stopped(run, new=True)
     say(f"{plan.model} on {plan.dataset}, {plan.epochs} epochs, recipe {found} → {run.path}")
     return plan, run, {}
 
 
 def _train(plan: Any, run: Any, resume: bool) -> dict[str, Any]:
-    """Select the backend, then train; an interruption or a divergence says how to go on."""
+    """Select the backend, then train; a divergence says what is kept."""
     from kcnn.machine import backend
-    from kcnn.machine.stopping import ending
 
-    with ending(partial(_leave, run, resume)):
-        backend.select(plan.backend, plan.device, plan.precision)
-        from kcnn.training.trainer import train as train_run
+    backend.select(plan.backend, plan.device, plan.precision)
+    from kcnn.training.trainer import train as train_run
 
-        try:
-            return train_run(plan, run, resume)
-        except Diverged as error:
-            raise Diverged(f"{error} ({run.best if run.best.exists() else run.last})") from error
-
-
-def _leave(run: Any, resume: bool) -> str:
-    """Leave no directory of a new run in which nothing was trained; what an interrupted user is told."""
-    hint = to_type("train", "--resume", run.path)
-    if run.begun:
-        kept = "The last finished epoch is kept." if run.log.exists() else "No epoch is finished yet."
-        return f"{kept} Continue with: {hint}"
-    if resume:
-        return f"Nothing was trained yet. Begin with: {hint}"
-    run.withdraw()
-    return "Nothing was trained yet."
+    try:
+        return train_run(plan, run, resume)
+    except Diverged as error:
+        raise Diverged(f"{error} ({run.best if run.best.exists() else run.last})") from error
 
 
 def _report(result: dict[str, Any], plan: Any, run: Any) -> None:

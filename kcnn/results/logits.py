@@ -10,16 +10,16 @@ from kcnn.results.views import image_views
 
 
 def predict_logits(model: Any, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
-    """uint8 images (n, height, width, channels) → float32 logits (n, classes).
+    """uint8 images (n, height, width, channels) → float32 logits (n, classes)."""
+    return np.asarray(model.predict(images, batch_size=batch_size, verbose=0), np.float32)
 
-    Raises:
-        KcnnError: the model takes images of another form.
-    """
+
+def check_form(model: Any, images: np.ndarray) -> None:
+    """Raise a KcnnError unless the images (n, height, width, channels) are of the form that the model takes."""
     wanted, found = model.input_shape[1:], images.shape[1:]
     if len(wanted) != len(found) or any(isinstance(a, int) and a != b for a, b in zip(wanted, found, strict=True)):
         sizes = ["×".join(map(str, shape)) for shape in (wanted, found)]
         raise KcnnError(f"The model takes images of {sizes[0]}, but these are {sizes[1]}: they are not its data set's.")
-    return np.asarray(model.predict(images, batch_size=batch_size, verbose=0), np.float32)
 
 
 def predict_views(model: Any, images: np.ndarray, names: Sequence[str] = ()) -> np.ndarray:

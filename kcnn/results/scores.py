@@ -13,7 +13,7 @@ from kcnn.data.registry import load_dataset
 from kcnn.errors import UsageError, unknown
 from kcnn.recipes.files import read_recipe
 from kcnn.recipes.origin import changed_images, digest
-from kcnn.results.logits import predict_views, softmax
+from kcnn.results.logits import check_form, predict_views, softmax
 from kcnn.run.checkpoint import check_classes, read_info
 from kcnn.run.directory import RunDir
 
@@ -43,7 +43,7 @@ def wilson(right: int, images: int) -> list[float]:
     square = 1.959964**2 / images
     middle, part = right / images + square / 2, right / images * (1 - right / images)
     half = math.sqrt(square * (part + square / 4))
-    return [max(0.0, (middle - half) / (1 + square)), min(1.0, (middle + half) / (1 + square))]
+    return [round((middle + side) / (1 + square), 6) for side in (-half, half)]
 
 
 def full_report(logits: np.ndarray, labels: np.ndarray, class_names: list[str]) -> dict[str, Any]:
@@ -153,6 +153,7 @@ def evaluate_run(
     run = RunDir.open(path)
     images, class_names = run_split(run, split, data_dir)
     model, _ = load_model(run.checkpoint())
+    check_form(model, images.images)
     accelerate(model)
     logits = predict_views(model, images.images, tta)
     report = full_report(logits, images.labels, class_names)

@@ -52,9 +52,12 @@ class Subject:
     @cached_property
     def images(self) -> Split:
         """The labelled images of the split."""
+        from kcnn.results.logits import check_form
         from kcnn.results.scores import run_split
 
-        return run_split(self.run, self.split, self.data_dir)[0]
+        found = run_split(self.run, self.split, self.data_dir)[0]
+        check_form(self.model, found.images)
+        return found
 
     @cached_property
     def logits(self) -> np.ndarray:

@@ -89,9 +89,12 @@ class History:
             ValueError: it is damaged.
         """
         try:
-            rows = list(csv.DictReader(io.StringIO(text)))
+            reader = csv.DictReader(io.StringIO(text))
+            rows = list(reader)
         except csv.Error as error:
             raise ValueError(str(error)) from error
+        if text and "epoch" not in (reader.fieldnames or ()):
+            raise ValueError("it has no headings")
         for number, row in enumerate(rows, start=1):
             if None in row or None in row.values():
                 raise ValueError(f"row {number} has another number of values than there are headings")

@@ -132,8 +132,7 @@ def test_options_end_up_in_the_recipe(cli, tmp_path, monkeypatch):
     seen = []
 
     def stop(recipe, run, resume):
-        seen.append(recipe)
-        run.recipe.write_text(recipe.to_toml())
+        seen.append((recipe, read_recipe(run.recipe)))
         raise KcnnError("stop")
 
     monkeypatch.setattr(import_module("kcnn.training.trainer"), "train", stop)
@@ -145,8 +144,9 @@ def test_options_end_up_in_the_recipe(cli, tmp_path, monkeypatch):
     flags = [text for key, value in options.items() for text in (f"--{key.replace('_', '-')}", value)]
     settings = ["--augment", "crop=3,flip", "--set", "step_epochs=2", "--set", "model_options.pooling=average"]
     one_line_error(cli("train", *flags, *settings, "--run", tmp_path / "run"), 1, "stop")
-    (recipe,) = seen
-    assert read_recipe(tmp_path / "run/recipe.toml") == recipe
+    ((recipe, written),) = seen
+    assert written == recipe
+    assert not (tmp_path / "run").exists()
     for key, value in options.items():
         assert getattr(recipe, key) == value
     assert recipe.augment == {"crop": 3, "flip": 0.5}

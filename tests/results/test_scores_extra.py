@@ -10,7 +10,7 @@ from helpers import one_line_error
 from kcnn.errors import UsageError
 from kcnn.recipes.recipe import Recipe
 from kcnn.results.logits import softmax
-from kcnn.results.scores import calibration, run_split, top_accuracy
+from kcnn.results.scores import calibration, run_split, top_accuracy, wilson
 from kcnn.run.directory import RunDir
 
 
@@ -18,6 +18,24 @@ from kcnn.run.directory import RunDir
 def scores() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     return rng.normal(0, 2, (500, 7)).astype(np.float32), rng.integers(0, 7, 500)
+
+
+@pytest.mark.parametrize("right", [0, 1, 340, 359])
+def test_the_interval_is_wilsons(right):
+    """It is where a proportion p is 1.96 of its own standard errors away from what was found."""
+    images, found = 359, right / 359
+    for p in wilson(right, images):
+        if 0.001 < p < 0.999:
+            assert abs(found - p) == pytest.approx(1.959964 * np.sqrt(p * (1 - p) / images), abs=1e-5)
+    low, high = wilson(right, images)
+    assert 0 <= low <= found <= high <= 1
+    assert low < high
+
+
+def test_the_interval_shrinks_with_the_root_of_the_images():
+    widths = [np.ptp(wilson(images * 9 // 10, images)) for images in (1_000, 100_000)]
+    assert widths[0] / widths[1] == pytest.approx(10, rel=0.01)
+    assert wilson(1, 1)[1] == 1.0
 
 
 def test_calibration_error_is_that_of_guo_et_al(scores):
@@ -80,7 +98,7 @@ def test_evaluate_on_validation_with_top_and_csv(trained, tmp_path, cli):
     options = ("--split", "validation", "--top", 2, "--csv", table, "--json")
     report = json.loads(cli("evaluate", trained[0], *options).stdout)
     assert set(report) == {"validation", "per_class", "confusion"}
-    assert set(report["validation"]) == {"accuracy", "top5", "loss", "ece", "top2"}
+    assert set(report["validation"]) == {"accuracy", "interval", "top5", "loss", "ece", "top2"}
     rows = list(csv.DictReader(table.open()))
     assert list(rows[0]) == ["class", "precision", "recall", "f1", "images"]
     assert [float(row["recall"]) for row in rows] == [row["recall"] for row in report["per_class"]]

@@ -4,7 +4,9 @@ import csv
 
 import pytest
 
-from kcnn.run.history import COLUMNS, History
+from kcnn.errors import KcnnError
+from kcnn.run.directory import RunDir
+from kcnn.run.history import COLUMNS, History, read_history
 
 
 def history(*validation, loss=1.0):
@@ -62,3 +64,54 @@ def test_csv_is_plain():
     rows = list(csv.reader(history(0.5, 0.7).to_csv().splitlines()))
     assert rows[0] == list(COLUMNS)
     assert [row[0] for row in rows[1:]] == ["1", "2"]
+
+
+GOOD = history(0.5, 0.7).to_csv()
+HEAD = GOOD.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (GOOD.replace("\n2,", "\n2,9,"), "row 2 has another number of values"),
+        (GOOD.replace("\n2,0.5,", "\n2,"), "row 2 has another number of values"),
+        (GOOD.replace("\n2,", "\n3,"), "row 2 is not that of epoch 2"),
+        (GOOD.replace("\n2,", "\n1,"), "row 2 is not that of epoch 2"),
+        (GOOD.replace("\n2,", "\n2.5,"), "row 2 is not that of epoch 2"),
+        (GOOD.replace("\n2,", "\ninf,"), "row 2 is not that of epoch 2"),
+        (GOOD.replace("\n2,0.5", "\n2,nan"), "row 2 has nan as its loss"),
+        (GOOD.replace("\n2,0.5", "\n2,x"), "could not convert"),
+        (GOOD.replace("0.7", ""), "not every epoch has val_accuracy"),
+        (GOOD.replace("accuracy", "acuracy"), "it has no accuracy"),
+        (GOOD.replace("val_loss", "loss_val"), "it has no val_loss"),
+        (GOOD.replace(HEAD, ""), "is damaged"),
+        ("\0\0", "is damaged"),
+        ('"' + "x" * 200_000, "is damaged"),
+        ("\n".join([HEAD]), "no finished epoch"),
+        ("", "no finished epoch"),
+    ],
+)
+def test_a_damaged_log_is_one_sentence(tmp_path, text, words):
+    run = RunDir(tmp_path / "my run")
+    run.path.mkdir()
+    run.log.write_text(text)
+    with pytest.raises(KcnnError, match=r"log\.csv") as caught:
+        read_history(run)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    if "no finished" not in words:
+        assert str(caught.value).endswith(f"kcnn train --resume '{run.path}'")
+
+
+def test_a_log_that_is_no_text(tmp_path):
+    run = RunDir(tmp_path)
+    run.log.write_bytes(b"epoch,loss\n\xff,1\n")
+    with pytest.raises(KcnnError, match=r"log.csv is damaged"):
+        read_history(run)
+
+
+def test_the_columns_of_a_graphics_card_may_begin_late():
+    """As when a run goes on elsewhere."""
+    log = history(0.5, 0.7)
+    log.rows[1]["gpu_memory"] = 3.5
+    assert History.from_csv(log.to_csv()) == log

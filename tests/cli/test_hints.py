@@ -1,0 +1,48 @@
+"""A wrong option is told with the right one, for every command."""
+
+import pytest
+from helpers import one_line_error
+
+from kcnn.cli import main
+from kcnn.cli.hints import near_options
+
+
+@pytest.mark.parametrize(
+    ("command", "wrong", "right"),
+    [
+        ("train", "--lr", ["--learning-rate"]),
+        ("train", "--learning_rate", ["--learning-rate"]),
+        ("train", "--learningrate", ["--learning-rate"]),
+        ("train", "--bs", ["--batch-size"]),
+        ("train", "--batch", ["--batch-size"]),
+        ("train", "--optimiser", ["--optimizer"]),
+        ("train", "--epoch", ["--epochs"]),
+        ("train", "--val", ["--validation"]),
+        ("train", "--gpu", ["--device"]),
+        ("train", "--output", ["--run"]),
+        ("train", "--wd", ["--set weight_decay=VALUE"]),
+        ("train", "--label-smoothing", ["--set label_smoothing=VALUE"]),
+        ("train", "--warmup", ["--set warmup_epochs=VALUE"]),
+        ("train", "--frobnicate", []),
+        ("lr-find", "--lr", ["--learning-rate"]),
+        ("compare", "--backnds", ["--backends"]),
+        ("export", "--out", ["--output"]),
+        ("export", "--fmt", ["--format"]),
+        ("evaluate", "--cvs", ["--csv"]),
+        ("predict", "--datadir", ["--data-dir"]),
+    ],
+)
+def test_the_options_that_are_near(command, wrong, right):
+    found = near_options(wrong, main.commands[command])
+    assert found[: len(right)] == right if right else found == []
+
+
+def test_the_error_names_them(cli):
+    one_line_error(cli("train", "--lr", "3"), 2, "No such option --lr. Did you mean --learning-rate?")
+    one_line_error(cli("train", "--frobnicate"), 2, "No such option --frobnicate. See --help.")
+
+
+@pytest.mark.parametrize("command", main.commands)
+def test_every_command_has_its_hints(cli, command):
+    option = next(name for parameter in main.commands[command].params for name in parameter.opts if name[:2] == "--")
+    one_line_error(cli(command, f"{option}x"), 2, f"Did you mean {option}")
