@@ -1,9 +1,9 @@
 """A file or folder that the user names is one command's own from its first moment, and free again if that fails."""
 
 import pytest
-from helpers import one_line_error, write_pictures
 
 import kcnn.machine.files
+from helpers import one_line_error, write_pictures
 
 COMMANDS = {
     "predict": ("predict", "RUN", "PICTURES", "--csv", "OUT.csv"),

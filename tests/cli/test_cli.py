@@ -7,8 +7,8 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from helpers import one_line_error
 
+from helpers import one_line_error
 from kcnn import __version__
 from kcnn.cli import main
 from kcnn.data.registry import DATASETS

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from helpers import one_line_error
 from PIL import Image
 
+from helpers import one_line_error
 from kcnn.data.augment.operations import AUGMENTATIONS
 from kcnn.data.registry import load_dataset
 

@@ -1,8 +1,8 @@
 """A wrong option is told with the right one, for every command."""
 
 import pytest
-from helpers import one_line_error
 
+from helpers import one_line_error
 from kcnn.cli import main
 from kcnn.cli.hints import near_options
 

@@ -6,10 +6,10 @@ import sys
 from importlib import import_module
 
 import pytest
-from runs import rows
 
 from kcnn.run.checkpoint import load_model
 from kcnn.run.directory import RunDir
+from runs import rows
 
 
 def interrupt_in(monkeypatch, owner, name, when=lambda *_: True):

@@ -7,8 +7,8 @@ import sys
 
 import numpy as np
 import pytest
-from helpers import one_line_error
 
+from helpers import one_line_error
 from kcnn.compare.backends import COLUMNS, agreement, compare_backends, parse_backends
 from kcnn.compare.plot import draw_backends as draw
 from kcnn.compare.runs import compare_runs, differing, short_names

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from helpers import one_line_error
 from torchvision.transforms.v2 import functional
 
+from helpers import one_line_error
 from kcnn.data.augment import geometry, pixels
 from kcnn.data.augment import operations as augment
 from kcnn.data.augment.operations import AUGMENTATIONS, Step, check_data, check_magnitudes

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from helpers import random_images
 from keras import ops
 
+from helpers import random_images
 from kcnn.data.batches import EvaluationBatches, TrainingBatches
 from kcnn.data.dataset import Split
 

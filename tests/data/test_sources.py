@@ -8,6 +8,7 @@ from http.server import HTTPServer, SimpleHTTPRequestHandler
 import numpy as np
 import pytest
 import torch
+
 from helpers import (
     cifar_arrays,
     cifar_names,
@@ -21,7 +22,6 @@ from helpers import (
     write_pictures,
     write_tensors,
 )
-
 from kcnn.data.dataset import Dataset, Split, channel_statistics, limit, split_validation, stratified
 from kcnn.data.registry import DATASETS, load_dataset, missing_files
 from kcnn.errors import KcnnError, UsageError

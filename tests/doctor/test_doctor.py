@@ -5,8 +5,8 @@ import json
 import keras
 import numpy as np
 import pytest
-from helpers import one_line_error, write_mnist
 
+from helpers import one_line_error, write_mnist
 from kcnn.doctor import examination as doctor
 from kcnn.doctor.trial import _train
 from kcnn.errors import KcnnError

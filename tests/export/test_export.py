@@ -6,8 +6,8 @@ import warnings
 
 import numpy as np
 import pytest
-from helpers import one_line_error
 
+from helpers import one_line_error
 from kcnn.data.registry import load_dataset
 from kcnn.errors import UsageError
 from kcnn.export.formats import check_target

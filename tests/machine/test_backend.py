@@ -9,8 +9,8 @@ import sys
 import keras
 import numpy as np
 import pytest
-from helpers import random_images, write_pictures
 
+from helpers import random_images, write_pictures
 from kcnn.cli.plan import plan_recipe
 from kcnn.machine import backend
 from kcnn.machine.processes import environment, run_module

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 import torch
-from helpers import one_line_error, random_images, write_pictures
 from PIL import Image
 
+from helpers import one_line_error, random_images, write_pictures
 from kcnn import plots
 from kcnn.errors import KcnnError
 from kcnn.plots.figure import may_redraw, short

@@ -7,8 +7,8 @@ from dataclasses import asdict, fields
 
 import numpy as np
 import pytest
-from helpers import balanced_labels, random_images
 
+from helpers import balanced_labels, random_images
 from kcnn.cli.options import parse_augment, parse_settings, parse_value
 from kcnn.data.dataset import Dataset, Split
 from kcnn.data.registry import DATASETS

@@ -1,6 +1,7 @@
 """What cannot work is refused in one line before a run directory exists."""
 
 import pytest
+
 from helpers import one_line_error
 
 

@@ -6,9 +6,9 @@ import sys
 
 import numpy as np
 import pytest
-from helpers import one_line_error
 from PIL import Image
 
+from helpers import one_line_error
 from kcnn.data.registry import load_dataset
 from kcnn.results.logits import predict_logits, softmax
 from kcnn.run.checkpoint import load_model

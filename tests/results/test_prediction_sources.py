@@ -5,8 +5,8 @@ import json
 
 import numpy as np
 import pytest
-from helpers import one_line_error, random_images
 
+from helpers import one_line_error, random_images
 from kcnn.errors import KcnnError
 from kcnn.results.prediction import count_images, find_images, predict, read_array, read_batches
 

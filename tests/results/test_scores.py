@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from helpers import one_line_error
 from sklearn import metrics
 
+from helpers import one_line_error
 from kcnn.data.registry import load_dataset
 from kcnn.results.logits import predict_logits, softmax
 from kcnn.results.scores import full_report, score

@@ -5,8 +5,8 @@ import json
 
 import numpy as np
 import pytest
-from helpers import one_line_error
 
+from helpers import one_line_error
 from kcnn.errors import UsageError
 from kcnn.recipes.recipe import Recipe
 from kcnn.results.logits import softmax

@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from helpers import one_line_error
 from PIL import Image
 
+from helpers import one_line_error
 from kcnn.data.registry import load_dataset
 from kcnn.errors import UsageError
 from kcnn.results.logits import predict_logits, predict_views, softmax

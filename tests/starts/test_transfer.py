@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from helpers import one_line_error, random_images
 from PIL import Image
 
+from helpers import one_line_error, random_images
 from kcnn.data.images import read_image
 from kcnn.data.registry import load_dataset
 from kcnn.errors import KcnnError, UsageError

@@ -5,13 +5,13 @@ import shutil
 import zipfile
 
 import pytest
-from helpers import one_line_error, write_pictures
-from runs import MOMENTS, SMALL, Killed, kill_in, rows, same_run, train
 
+from helpers import one_line_error, write_pictures
 from kcnn.recipes.files import read_recipe
 from kcnn.recipes.recipe import Recipe
 from kcnn.run.checkpoint import read_info
 from kcnn.run.directory import RunDir
+from runs import MOMENTS, SMALL, Killed, kill_in, rows, same_run, train
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 CONSTANT = SMALL.replace(schedule="constant", warmup_epochs=0.5)

@@ -4,12 +4,12 @@ from importlib import import_module
 
 import numpy as np
 import pytest
-from helpers import one_line_error
-from runs import SMALL, rows, train, weights
 
+from helpers import one_line_error
 from kcnn.errors import Diverged
 from kcnn.run.checkpoint import load_model
 from kcnn.run.directory import RunDir
+from runs import SMALL, rows, train, weights
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 

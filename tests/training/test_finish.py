@@ -5,12 +5,12 @@ import shutil
 
 import numpy as np
 import pytest
-from helpers import one_line_error
-from runs import SMALL, Killed, kill_in, rows, train, weights
 
+from helpers import one_line_error
 from kcnn.recipes.files import read_recipe
 from kcnn.run.checkpoint import load_model, read_info, save_model
 from kcnn.run.directory import FILES, RunDir
+from runs import SMALL, Killed, kill_in, rows, train, weights
 
 
 @pytest.fixture

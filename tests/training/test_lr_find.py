@@ -5,8 +5,8 @@ import math
 
 import numpy as np
 import pytest
-from helpers import one_line_error
 
+from helpers import one_line_error
 from kcnn.errors import KcnnError
 from kcnn.plots.figure import may_redraw
 from kcnn.recipes.recipe import Recipe

@@ -6,11 +6,11 @@ import zipfile
 from importlib import import_module
 
 import pytest
-from helpers import one_line_error
-from runs import MOMENTS, SMALL, Killed, kill_in, result, rows, same_run, train
 
+from helpers import one_line_error
 from kcnn.recipes.files import read_recipe
 from kcnn.run.directory import FILES, RunDir
+from runs import MOMENTS, SMALL, Killed, kill_in, result, rows, same_run, train
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from helpers import one_line_error
 
+from helpers import one_line_error
 from kcnn.errors import KcnnError
 from kcnn.machine import gpu
 from kcnn.run.directory import RunDir

@@ -6,12 +6,12 @@ import re
 import keras
 import numpy as np
 import pytest
-from runs import SMALL, rows, same_run, train, weights
 
 from kcnn.machine.backend import device_name
 from kcnn.run.checkpoint import load_model
 from kcnn.run.directory import FILES, RunDir
 from kcnn.run.history import COLUMNS, History
+from runs import SMALL, rows, same_run, train, weights
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
