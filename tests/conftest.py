@@ -60,6 +60,13 @@ def cli():
     return run
 
 
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Drawing them takes longer than the trainings of most tests."""
+    for name in ("curves", "confusion"):
+        monkeypatch.setattr(f"kcnn.plots.{name}", lambda *arguments: None)
+
+
 # ---- one small trained run -------------------------------------------------------------------------------------------
 
 SMALL = ("train", "--epochs", "2", "--limit-train", "300", "--batch-size", "32", "--augment", "shift=1")

@@ -3,8 +3,13 @@
 import gzip
 import hashlib
 import pickle
+from pathlib import Path
 
 import numpy as np
+import pytest
+
+from kcnn.data.registry import load_dataset
+from kcnn.errors import KcnnError
 
 
 def one_line_error(result, code, *words):
@@ -16,6 +21,37 @@ def one_line_error(result, code, *words):
     assert "Traceback" not in result.output
     for word in words:
         assert str(word) in last[0], last[0]
+
+
+def load_fails(name, folder, *words, **options):
+    """Assert that loading fails with one line that has all the words."""
+    with pytest.raises(KcnnError) as caught:
+        load_dataset(name, str(folder), **options)
+    for word in words:
+        assert str(word) in str(caught.value), str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def equal_splits(found, images, labels):
+    assert found.images.dtype == np.uint8
+    assert found.labels.dtype == np.int64
+    np.testing.assert_array_equal(found.images, images)
+    np.testing.assert_array_equal(found.labels, labels)
+
+
+def equal_mnist(data, arrays):
+    equal_splits(data.train, arrays["train-images-idx3-ubyte"][..., None], arrays["train-labels-idx1-ubyte"])
+    equal_splits(data.test, arrays["t10k-images-idx3-ubyte"][..., None], arrays["t10k-labels-idx1-ubyte"])
+
+
+def malicious(marker):
+    """A pickle that makes the file `marker` when it is opened carelessly."""
+
+    class Payload:
+        def __reduce__(self):
+            return Path.touch, (marker,)
+
+    return pickle.dumps(Payload())
 
 
 # ---- data sets in their real formats ---------------------------------------------------------------------------------
@@ -54,6 +90,16 @@ def write_mnist(folder, train=60, test=20, packed=True, kind="MNIST"):
             (raw / f"{name}.gz").write_bytes(gzip.compress(idx(array), mtime=0))
         else:
             (raw / name).write_bytes(idx(array))
+    return arrays
+
+
+def write_trusted_mnist(folder, monkeypatch):
+    """MNIST's packed files; torchvision's table of md5 sums is changed to these files'."""
+    from torchvision import datasets
+
+    arrays = write_mnist(folder)
+    sums = [(f"{name}.gz", md5((folder / f"MNIST/raw/{name}.gz").read_bytes())) for name in arrays]
+    monkeypatch.setattr(datasets.MNIST, "resources", sums)
     return arrays
 
 

@@ -5,9 +5,8 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
-from test_sources import load_fails
 
-from helpers import one_line_error, write_pictures
+from helpers import load_fails, one_line_error, write_pictures
 from kcnn.data.images import read_image
 from kcnn.data.registry import load_dataset, missing_files
 from kcnn.errors import KcnnError
