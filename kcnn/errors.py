@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+MOST = 60  # letters of a word that somebody else chose
+
 
 class KcnnError(Exception):
     """Something that the user can put right: bad data, a missing file, a run that cannot go on. Exit code 1."""
@@ -26,9 +28,15 @@ class Diverged(KcnnError):
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> str:
     """The sentence for a name that is not in a table, with the nearest allowed one."""
     allowed = sorted(allowed)
-    near = difflib.get_close_matches(str(name).lower(), allowed, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(name)[:MOST].lower(), allowed, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"unknown {kind} {name!r}.{hint} Allowed: {', '.join(allowed)}."
+    return f"unknown {kind} {shown(repr(name))}.{hint} Allowed: {', '.join(allowed)}."
+
+
+def shown(text: str, most: int = MOST) -> str:
+    """Any text in one line of a terminal: control characters escaped, and cut if it is longer than `most` letters."""
+    text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text[: most + 1])
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def command(*words: object) -> str:

@@ -79,12 +79,12 @@ def _unpickle(path: Path) -> dict[str, Any]:
 def _load_binary(name: str, folder: Path) -> Dataset:
     if name == "cifar10":
         files = [folder / f"data_batch_{index}.bin" for index in range(1, 6)]
-        names = _names(folder / "batches.meta.txt")
+        names = _names(folder / "batches.meta.txt", 10)
         test = _read([folder / "test_batch.bin"], 1, 0, len(names))
         return Dataset(_read(files, 1, 0, len(names)), test, names, *CIFAR10)
     kind = "coarse" if name == "cifar100_coarse" else "fine"
     column = 0 if kind == "coarse" else 1
-    names = _names(folder / f"{kind}_label_names.txt")
+    names = _names(folder / f"{kind}_label_names.txt", 20 if kind == "coarse" else 100)
     train, test = (_read([folder / file], 2, column, len(names)) for file in ("train.bin", "test.bin"))
     return Dataset(train, test, names, *CIFAR100)
 
@@ -112,8 +112,13 @@ def _records(path: Path, size: int) -> np.ndarray:
     return content.reshape(-1, size)
 
 
-def _names(path: Path) -> list[str]:
+def _names(path: Path, count: int) -> list[str]:
     try:
-        return path.read_text().split()
+        names = path.read_text(encoding="utf-8").split()
     except FileNotFoundError as error:
         raise KcnnError(f"{path} is missing. Unpack the whole archive of the binary version there.") from error
+    except UnicodeDecodeError as error:
+        raise KcnnError(f"{path} is damaged: it is no text. Unpack the archive again.") from error
+    if len(set(names)) != count or len(names) != count:
+        raise KcnnError(f"{path} is damaged: {count} different names are needed, it has {len(names)} words.")
+    return names

@@ -6,6 +6,7 @@ import numpy as np
 
 from kcnn.data.dataset import Dataset, Split, channel_statistics, check
 from kcnn.errors import KcnnError
+from kcnn.machine.torch_files import load_tensors, to_array
 
 FILES = ("train_data.pth", "train_labels.pth", "test_data.pth", "test_labels.pth")
 
@@ -33,10 +34,10 @@ def load(name: str, data_dir: Path, image_size: int) -> Dataset:
 
 
 def _tensor(path: Path) -> np.ndarray:
-    import torch
-
     try:
-        return torch.load(path, map_location="cpu", weights_only=True).numpy()
+        return to_array(path, load_tensors(path))
+    except KcnnError:
+        raise
     except Exception as error:  # torch raises many kinds; whatever it is, the file holds no plain tensor
         raise KcnnError(f"{path} is no plain tensor (damaged, or a pickle with code in it): save it again.") from error
 

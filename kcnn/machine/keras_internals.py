@@ -4,9 +4,12 @@ Import it after the backend is chosen. `ruff` (SLF001) refuses private names els
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
+from keras.src.backend.common import global_state
+from keras.src.backend.common.variables import initialize_all_variables
 from keras.src.models.functional import Functional
 from keras.src.trainers.data_adapters.data_adapter_utils import unpack_x_y_sample_weight
 from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
@@ -151,3 +154,14 @@ def memory_of(variable: Any) -> int:
 def versions(variables: Sequence[Any]) -> list[int]:
     """Numbers that change when one of these torch variables is assigned to."""
     return [variable._value._version for variable in variables]
+
+
+@contextmanager
+def memory_later() -> Iterator[None]:
+    """Variables made inside get their memory and first values at the end; none if an error ends it."""
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            yield
+        initialize_all_variables()
+    finally:
+        global_state.set_global_attribute("uninitialized_variables", [])

@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 from kcnn.data.registry import DATASETS
-from kcnn.errors import KcnnError, UsageError, unknown
+from kcnn.errors import KcnnError, UsageError, shown, unknown
 from kcnn.models.registry import MODELS
 from kcnn.recipes.recipe import Recipe
 
@@ -22,8 +22,8 @@ def read_recipe(path: Path) -> Recipe:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise KcnnError(f"There is no recipe file {path}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise KcnnError(f"{path} is not a TOML file: {error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise KcnnError(f"{path} is not a TOML file: {shown(str(error), 200)}.") from error
     try:
         return Recipe.of(values)
     except UsageError as error:

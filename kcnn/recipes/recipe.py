@@ -116,7 +116,7 @@ def _checked(key: str, value: Any) -> Any:
     kind: Any = FIELDS[key].type
     metadata = FIELDS[key].metadata
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = float(min(max(value, -(2**1000)), 2**1000))  # TOML's whole numbers can be larger than a float
     if not isinstance(value, get_origin(kind) or kind) or (isinstance(value, bool) and kind is not bool):
         raise UsageError(f"{key} must be {_words(kind)}; received {value!r}.")
     if "allowed" in metadata and value not in metadata["allowed"]:

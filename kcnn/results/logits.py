@@ -10,8 +10,18 @@ from kcnn.results.views import image_views
 
 
 def predict_logits(model: Any, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
-    """uint8 images (n, height, width, channels) → float32 logits (n, classes)."""
-    return np.asarray(model.predict(images, batch_size=batch_size, verbose=0), np.float32)
+    """uint8 images (n, height, width, channels) → float32 logits (n, classes).
+
+    Raises:
+        KcnnError: some are no numbers, of which no class is the largest.
+    """
+    logits = np.asarray(model.predict(images, batch_size=batch_size, verbose=0), np.float32)
+    if wrong := int((np.isnan(logits) | np.isposinf(logits)).any(-1).sum()):
+        raise KcnnError(
+            f"The model gives NaN or infinite numbers for {wrong} of {len(logits)} images: its weights are damaged, or "
+            f"too large for its precision. Take another file, or train again at a lower rate."
+        )
+    return logits
 
 
 def check_form(model: Any, images: np.ndarray) -> None:

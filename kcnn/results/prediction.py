@@ -1,6 +1,7 @@
 """Classify pictures, arrays or a data set with a trained model: a run directory or a `.keras` file alone."""
 
 import glob
+import math
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from kcnn.data.dataset import Split
 from kcnn.data.images import is_picture, read_image
 from kcnn.errors import KcnnError
+from kcnn.machine.memory import check_room, no_room
 from kcnn.results.logits import predict_views, softmax
 from kcnn.run.checkpoint import read_info
 
@@ -101,20 +103,42 @@ def read_array(path: Path) -> np.ndarray:
         KcnnError: not such a file, or no images in it.
     """
     try:
-        with path.open("rb") as file:
-            found = np.load(file, allow_pickle=False)
-            if isinstance(found, np.lib.npyio.NpzFile):
-                found = found["images" if "images" in found.files or len(found.files) != 1 else found.files[0]]
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        found = _read_npz(path) if zipfile.is_zipfile(path) else np.load(path, mmap_mode="r", allow_pickle=False)
+    except (KcnnError, PermissionError):
+        raise
+    except MemoryError as error:
+        raise no_room(path) from error
+    except Exception as error:  # NumPy, zipfile, zlib and tokenize each have their own
         raise KcnnError(f"{path} is not an array that NumPy can read without running code: save it again.") from error
-    except KeyError as error:
-        raise KcnnError(f'{path} has several arrays, none of them called "images": save the images alone.') from error
     images = found[..., np.newaxis] if found.ndim == 3 else found
     if images.dtype != np.uint8 or images.ndim != 4:
         raise KcnnError(f"{path} holds {found.dtype} {found.shape}; images are uint8 (n, height, width, channels).")
     if not len(images):
         raise KcnnError(f"{path} holds no images.")
     return images
+
+
+def _read_npz(path: Path) -> np.ndarray:
+    with np.load(path, allow_pickle=False) as arrays:
+        names = arrays.files
+        name = "images" if "images" in names else names[0] if len(names) == 1 else ""
+        if not name:
+            raise KcnnError(f'{path} has several arrays, none of them called "images": save the images alone.')
+        for member in arrays.zip.infolist():
+            if member.filename.removesuffix(".npy") == name:
+                check_room(path, member.file_size)
+                with arrays.zip.open(member) as file:
+                    _check_claim(file, member.file_size)
+        return np.asarray(arrays[name])
+
+
+def _check_claim(file: Any, size: int) -> None:
+    """Raise a ValueError if an array says that it is larger than the bytes it has: NumPy would make room for it."""
+    version, _ = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == 1 else np.lib.format.read_array_header_2_0
+    shape, _, kind = read(file)
+    if math.prod(shape) * kind.itemsize > size:
+        raise ValueError("the array is cut off")
 
 
 def dataset_batches(name: str, test: Split, class_names: Sequence[str], shape: tuple[int, int, int]) -> Iterator[Batch]:
@@ -133,4 +157,4 @@ def check_shape(images: np.ndarray, shape: tuple[int, int, int], name: str) -> N
 def _numbered(name: str, images: np.ndarray, labels: list[str]) -> Iterator[Batch]:
     for start in range(0, len(images), BATCH):
         part = slice(start, start + BATCH)
-        yield [f"{name}[{start + index}]" for index in range(len(images[part]))], images[part], labels[part]
+        yield [f"{name}[{start + index}]" for index in range(len(images[part]))], np.array(images[part]), labels[part]

@@ -8,7 +8,7 @@ One file, so that weights and state cannot come apart when a run is killed.
 import io
 import json
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,10 @@ import numpy as np
 from kcnn.errors import KcnnError
 from kcnn.machine.files import atomic
 from kcnn.run.directory import RunDir
+from kcnn.run.info import check_names, check_shapes
+from kcnn.run.model_file import INFO, read_info, read_member, read_network, unreadable
 
-ORIGIN = ("recipe", "images")  # see `kcnn.recipes.origin`
-INFO, OPTIMIZER = "kcnn.json", "optimizer.npz"
-
-# What `info` may have, and what each must be.
-SHAPES: dict[str, Callable[[Any], bool]] = {
-    "class_names": lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
-    "epoch": lambda value: type(value) is int,
-    "history": lambda value: isinstance(value, list),
-    "origin": lambda value: isinstance(value, dict) and all(isinstance(value.get(key), dict) for key in ORIGIN),
-    "resize": lambda value: type(value) is int,
-}
+OPTIMIZER = "optimizer.npz"
 
 
 def save_model(model: Any, path: Path, info: dict[str, Any], optimizer: Any = None) -> None:
@@ -53,41 +45,13 @@ def load_model(path: Path) -> tuple[Any, dict[str, Any]]:
     """The model, not compiled, and its `info` (empty for a file that kcnn did not write).
 
     Raises:
-        KcnnError: no such file, or not a `.keras` file.
+        KcnnError: no such file, not a `.keras` file, or one that could run code or fill the memory.
     """
-    import keras
-
-    info = read_info(path)
-    try:
-        model = keras.saving.load_model(path, compile=False)
-        model.trainable = True  # an epoch with a frozen backbone says otherwise
-        names, classes = info.get("class_names"), model.output_shape[-1]
-    except Exception as error:  # a damaged file leads Keras, h5py and zipfile to any of theirs
-        raise _unreadable(path, error) from error
-    if names and len(names) != classes:
-        raise KcnnError(f"{path} is damaged: it has the names of {len(names)} classes, but its model tells {classes}.")
+    info, model = read_info(path), read_network(path)
+    model.trainable = True  # an epoch with a frozen backbone says otherwise
+    if names := info.get("class_names"):
+        check_names(path, names, check_shapes(path, model.input_shape, model.output_shape))
     return model, info
-
-
-def read_info(path: Path) -> dict[str, Any]:
-    """The `info` of a model file alone, without keras.
-
-    Raises:
-        KcnnError: no such file, or not a `.keras` file, or an `info` that kcnn did not write.
-    """
-    if not path.exists():
-        raise KcnnError(f"There is no model file {path}.")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            info = json.loads(archive.read(INFO)) if INFO in archive.namelist() else {}
-    except PermissionError:
-        raise
-    except Exception as error:  # zipfile and zlib have many for damage
-        raise _unreadable(path, error) from error
-    wrong = [key for key, right in SHAPES.items() if isinstance(info, dict) and key in info and not right(info[key])]
-    if wrong or not isinstance(info, dict):
-        raise KcnnError(f"{path} is damaged: the {wrong[0] if wrong else 'contents'} of its {INFO} cannot be kcnn's.")
-    return info
 
 
 def check_classes(path: Path, class_names: Sequence[str]) -> None:
@@ -108,34 +72,42 @@ def check_classes(path: Path, class_names: Sequence[str]) -> None:
     )
 
 
-def _unreadable(path: Path, error: Exception) -> KcnnError:
-    reason = str(error).strip().splitlines() or [type(error).__name__]
-    return KcnnError(f"{path} is not a .keras file that Keras can read ({reason[0][:120]}).")
-
-
 def open_model(path: Path) -> tuple[Any, list[str]]:
     """The model of a run directory or a `.keras` file, and its class names (numbers if the file has none).
 
     Raises:
-        KcnnError: neither a run with a checkpoint nor a `.keras` file.
+        KcnnError: neither a run with a checkpoint nor a `.keras` file, or no classifier of images.
     """
-    model, info = load_model(path if path.is_file() or path.suffix == ".keras" else RunDir.open(path).checkpoint())
-    classes = model.output_shape[-1]
-    return model, info.get("class_names") or [str(index) for index in range(classes)]
+    file = path if path.is_file() or path.suffix == ".keras" else RunDir.open(path).checkpoint()
+    model, info = load_model(file)
+    outputs = check_shapes(file, model.input_shape, model.output_shape)
+    return model, check_names(file, info.get("class_names"), outputs)
 
 
 def restore_optimizer(optimizer: Any, path: Path) -> None:
     """Give a built optimizer the variables that `save_model` kept.
 
     Raises:
-        KcnnError: they are damaged, or another optimizer's.
+        KcnnError: the file is damaged, or has none or those of another optimizer.
     """
+    arrays = _unpack(path)
+    if [array.shape for array in arrays] != [tuple(variable.shape) for variable in optimizer.variables]:
+        raise KcnnError(f"{path} has no state for this optimizer: its recipe was changed after it began.")
+    for variable, array in zip(optimizer.variables, arrays, strict=True):
+        variable.assign(array)
+
+
+def _unpack(path: Path) -> list[np.ndarray]:
+    """The reverse of `_pack`; empty for a file without an optimizer."""
     try:
-        with zipfile.ZipFile(path) as archive, np.load(io.BytesIO(archive.read(OPTIMIZER))) as arrays:
-            for variable, name in zip(optimizer.variables, arrays.files, strict=True):
-                variable.assign(arrays[name])
-    except Exception as error:  # NumPy's and zipfile's for damage, the backend's for another shape
-        raise KcnnError(f"{path} has no state for this optimizer: it is damaged, or the recipe was changed.") from error
+        with np.load(io.BytesIO(read_member(path, OPTIMIZER))) as arrays:
+            return [arrays[name] for name in arrays.files]
+    except KeyError:
+        return []
+    except KcnnError:
+        raise
+    except Exception as error:  # zipfile, zlib and NumPy each have their own
+        raise unreadable(path, error) from error
 
 
 def _pack(optimizer: Any) -> bytes:

@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from kcnn.errors import KcnnError
+from kcnn.errors import KcnnError, shown
+from kcnn.machine.torch_files import load_tensors, to_array
 from kcnn.models.counterparts import IMAGENET, torchvision_name
 
+HEADS = {"resnet": "fc.bias", "vgg": "classifier.6.bias"}  # family → the tensor that has a number for each class
 TIMEOUT = 20  # seconds that a server may be silent
 
 
@@ -42,7 +44,7 @@ class Pretrained:
     @property
     def classes(self) -> int:
         """Outputs of torchvision's head; 0 if the state dict has none."""
-        return next((len(self.state[key]) for key in ("fc.bias", "classifier.6.bias") if key in self.state), 0)
+        return next((self.state[key].size for key in HEADS.values() if key in self.state), 0)
 
 
 def load_pretrained(source: str, model: str, options: Mapping[str, Any]) -> Pretrained:
@@ -143,39 +145,39 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
             content = content[key]
     if not isinstance(content, dict) or not content or not all(hasattr(value, "numpy") for value in content.values()):
         raise KcnnError(f"{path} holds no state dict: a table of names and tensors is needed.")
-    return {str(key).removeprefix("module."): _array(tensor) for key, tensor in content.items()}
+    return {str(key).removeprefix("module."): _array(path, str(key), tensor) for key, tensor in content.items()}
 
 
-def _array(tensor: Any) -> np.ndarray:
-    tensor = tensor.detach().cpu()
-    return np.asarray(tensor.float() if tensor.is_floating_point() else tensor)
+def _array(path: Path, key: str, tensor: Any) -> np.ndarray:
+    try:
+        array = to_array(path, tensor)
+    except KcnnError:
+        raise
+    except Exception as error:  # a sparse or quantized one, or one without numbers
+        raise KcnnError(f"{path}: the tensor {shown(key)} is of a special kind; plain tensors are needed.") from error
+    return array.astype(np.float32) if np.issubdtype(array.dtype, np.floating) else array
 
 
 def _read_torch(path: Path) -> Any:
-    import pickle
-
-    import torch
-
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "GLOBAL" in str(error):
+        return load_tensors(path)
+    except KcnnError:
+        raise
+    except Exception as error:  # whatever it is, the file holds no plain tensors
+        if any(word in str(error) for word in ("Unsupported", "GLOBAL", "TorchScript")):
             raise KcnnError(
                 f"{path} is refused: it holds more than tensors, and loading it could run code. "
                 f"Save the state dict alone: torch.save(model.state_dict(), FILE)."
             ) from error
         raise KcnnError(f"{path} is damaged or not a file of torch.save: fetch or write it again.") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise KcnnError(f"{path} is damaged or not a file of torch.save: fetch or write it again.") from error
 
 
 def _read_safetensors(path: Path) -> Any:
     try:
-        from safetensors import SafetensorError
         from safetensors.torch import load_file
     except ImportError as error:
         raise KcnnError("A .safetensors file needs its package. Run: pip install 'kcnn[safetensors]'") from error
     try:
         return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
+    except Exception as error:  # its own kind, or torch's for a shape or type that there is not
         raise KcnnError(f"{path} is damaged or not a safetensors file: fetch or write it again.") from error

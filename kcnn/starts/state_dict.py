@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kcnn.errors import KcnnError
+from kcnn.errors import KcnnError, shown
 
 StateDict = Mapping[str, np.ndarray]
 
@@ -51,7 +51,7 @@ def load_state_dict(model: Any, state: StateDict, leave_out: Collection[str] = (
         leave_out: names of Keras layers that keep their values.
 
     Raises:
-        KcnnError: a tensor is missing, has no variable, or has another shape; both sides are named.
+        KcnnError: a tensor is missing, has no variable, has another shape, or holds no numbers; both sides are named.
     """
     slots = {key: slot for key, slot in _slots(model).items() if layer_name(key) not in leave_out}
     unused = [key for key in state if key.endswith(COUNTER) or layer_name(key) in leave_out]
@@ -65,9 +65,18 @@ def load_state_dict(model: Any, state: StateDict, leave_out: Collection[str] = (
     ]
     if problems:
         raise KcnnError(f"These weights do not fit {model.name}: {_first(sorted(problems))}.")
+    if problems := [problem for key in slots if (problem := _no_numbers(key, state[key]))]:
+        raise KcnnError(f"These weights cannot be used: {_first(sorted(problems))}. Fetch or write the file again.")
     for key, slot in slots.items():
         slot.variable.assign(slot.to_keras(state[key]))
     return unused
+
+
+def _no_numbers(key: str, array: np.ndarray) -> str:
+    """What is wrong with a tensor of the right name and shape; "" if it is finite floating numbers."""
+    if not np.issubdtype(array.dtype, np.floating):
+        return f"tensor {key} is {array.dtype}, not floating numbers"
+    return "" if np.isfinite(array).all() else f"tensor {key} has NaN or infinite numbers"
 
 
 def to_state_dict(model: Any) -> dict[str, np.ndarray]:
@@ -194,4 +203,4 @@ def _size(shape: Iterable[int]) -> str:
 
 def _first(problems: list[str], count: int = 2) -> str:
     more = f"; and {len(problems) - count} more" if len(problems) > count else ""
-    return "; ".join(problems[:count]) + more
+    return "; ".join(shown(problem, 200) for problem in problems[:count]) + more

@@ -4,16 +4,16 @@ The Keras guide's way of fine-tuning: the new head learns first, while the rest 
 batch norms in inference mode; then everything learns, at a lower rate.
 """
 
-import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kcnn.errors import KcnnError
+from kcnn.errors import KcnnError, shown
 from kcnn.models.registry import MODELS, build_model, normalization
 from kcnn.run.directory import RunDir
-from kcnn.starts.pretrained import Pretrained, load_pretrained
+from kcnn.run.model_file import read_name
+from kcnn.starts.pretrained import HEADS, Pretrained, load_pretrained
 from kcnn.starts.state_dict import fit_classifier, layer_name, load_state_dict, to_state_dict
 
 # What `--pretrained` changes where no recipe is named: those are made for training from scratch.
@@ -50,6 +50,9 @@ def pretrained_model(source: str, name: str, options: Mapping[str, Any]) -> tupl
     """
     options = {**({"stem": "imagenet"} if MODELS[name].family == "resnet" else {}), **options}
     found = load_pretrained(source, name, options)
+    if not found.classes:
+        head = HEADS[MODELS[name].family]
+        raise KcnnError(f"{found.title} has no tensor {head}, so it knows no classes: give a whole state dict.")
     names = found.class_names or [str(index) for index in range(found.classes)]
     shape = (found.image_size, found.image_size, 3)
     model = build_model(name, shape, len(names), mean=found.mean, std=found.std, **options)
@@ -70,11 +73,9 @@ def described(path: Path) -> dict[str, Any]:
         return {key: getattr(recipe, key) for key in ("model", "model_options", "dataset")}
     if not path.exists():
         raise KcnnError(f"There is no run directory or .keras file {path}.")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return {"model": json.loads(archive.read("config.json"))["config"]["name"]}
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, OSError) as error:
-        raise KcnnError(f"{path} is neither a run directory nor a .keras file: --weights takes those.") from error
+    if not zipfile.is_zipfile(path):
+        raise KcnnError(f"{path} is neither a run directory nor a .keras file: --weights takes those.")
+    return {"model": read_name(path)}
 
 
 def own_weights(path: Path, model: str) -> Pretrained:
@@ -87,12 +88,16 @@ def own_weights(path: Path, model: str) -> Pretrained:
 
     source, class_names = open_model(path)
     if source.name != model:
-        raise KcnnError(f"{path} holds {source.name}, but the model is {model}. Name --model {source.name}, or none.")
+        name = shown(source.name)
+        raise KcnnError(f"{path} holds {name}, but the model is {model}. Name --model {name}, or none.")
     try:
         mean, std = normalization(source)
-    except ValueError as error:
+        state = to_state_dict(source)
+    except KcnnError:
+        raise
+    except Exception as error:  # of any kind: a model of somebody else's that has a name of kcnn's
         raise KcnnError(f"{path} was not written by kcnn: its model has no layer 'normalize'.") from error
-    return Pretrained(str(path), to_state_dict(source), mean, std, class_names=class_names, layers=_kinds(source))
+    return Pretrained(str(path), state, mean, std, class_names=class_names, layers=_kinds(source))
 
 
 def find_source(pretrained: str, weights: str, model: str, options: Any) -> Pretrained | None:
