@@ -18,10 +18,13 @@ _PUBLIC = {
     "load_dataset": "kcnn.data.registry",
     "train": "kcnn.training.trainer",
 }
+_ON_KERAS = ("accelerate", "build_model", "train")
 __all__ = sorted(_PUBLIC)
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ON_KERAS:
+        _backend.load_keras()
     if name in _PUBLIC:
         return getattr(import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module 'kcnn' has no attribute {name!r}")

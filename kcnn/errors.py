@@ -44,3 +44,16 @@ def command(*words: object) -> str:
     program = Path(sys.argv[0]).name
     caller = {"cli.py": "python cli.py", "__main__.py": "python -m kcnn"}.get(program, "kcnn")
     return f"{caller} {shlex.join(str(word) for word in words)}"
+
+
+def listed(kind: str, text: str, allowed: Iterable[str]) -> list[str]:
+    """`a, b,a` → its names, each once.
+
+    Raises:
+        UsageError: naming every unknown one, or that there is none.
+    """
+    allowed = list(allowed)
+    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if wrong := [unknown(kind, name, allowed) for name in names or [""] if name not in allowed]:
+        raise UsageError(" ".join(wrong))
+    return names

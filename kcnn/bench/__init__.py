@@ -1,4 +1,4 @@
 """`kcnn bench`: speed, measured in turns and in processes of their own.
 
-Imports models, data, native and training's callbacks.
+Imports training: the engine kcnn runs what `kcnn train` runs.
 """

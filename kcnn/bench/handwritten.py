@@ -15,6 +15,13 @@ from kcnn.models.vgg import STAGES as VGG_STAGES
 from kcnn.models.vgg import WIDTHS
 
 RATE, MOMENTUM = 0.01, 0.9
+# Keras' dtype policy → what most is computed in.
+DTYPES = {
+    "float32": torch.float32,
+    "mixed_bfloat16": torch.bfloat16,
+    "mixed_float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
 
 
 def relu() -> nn.Module:
@@ -129,7 +136,10 @@ def network(name: str, channels: int, size: int) -> nn.Module:
 
 
 def _prepare(settings: dict[str, Any], images: np.ndarray) -> tuple[nn.Module, Tensor, Any, Any, Any]:
-    """The network on its device, all images there as uint8, what normalises a batch, autocast, and a barrier."""
+    """The network on its device, all images there as uint8, what normalises a batch, autocast, and a barrier.
+
+    Weights and activations have the dtypes that Keras' policy of that name gives them.
+    """
     device = torch.device(settings["device"])
     torch.backends.cudnn.benchmark = True
     model = (
@@ -137,11 +147,15 @@ def _prepare(settings: dict[str, Any], images: np.ndarray) -> tuple[nn.Module, T
     )
     kept = torch.from_numpy(images).to(device)
     mean, std = torch.tensor(0.5, device=device), torch.tensor(0.25, device=device)
-    half = torch.autocast(device.type, torch.bfloat16, enabled="bfloat16" in settings["precision"])
+    dtype = DTYPES[settings["precision"]]
+    mixed = settings["precision"].startswith("mixed")
+    half = torch.autocast(device.type, dtype, enabled=mixed)
+    weights = torch.float32 if mixed else dtype
+    model = model.to(weights)
 
     def normalize(batch: Tensor) -> Tensor:
         # The permuted view is channels_last already: no copy.
-        return batch.permute(0, 3, 1, 2).float().div_(255).sub_(mean).div_(std)
+        return batch.permute(0, 3, 1, 2).float().div_(255).sub_(mean).div_(std).to(weights)
 
     return model, kept, normalize, half, torch.cuda.synchronize if device.type == "cuda" else lambda: None
 
@@ -152,6 +166,7 @@ def trainer(settings: dict[str, Any], images: np.ndarray, labels: np.ndarray) ->
     targets, size = torch.from_numpy(labels).to(kept.device), settings["batch_size"]
     optimizer = torch.optim.SGD(model.parameters(), RATE, momentum=MOMENTUM, fused=True)
     forward: Any = torch.compile(model, mode="max-autotune") if kept.is_cuda else model
+    scaler = torch.amp.GradScaler(kept.device.type, enabled=settings["precision"] == "mixed_float16")
     model.train()
 
     def run(steps: int) -> None:
@@ -162,10 +177,11 @@ def trainer(settings: dict[str, Any], images: np.ndarray, labels: np.ndarray) ->
             x, y = normalize(kept[chosen]), targets[chosen]
             with half:
                 logits = forward(x)
-                loss = F.cross_entropy(logits, y)
+                loss = F.cross_entropy(logits.float(), y)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
             with torch.no_grad():
                 loss_sum += loss * len(y)
                 hits += (logits.argmax(1) == y).sum()

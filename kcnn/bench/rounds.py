@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kcnn.errors import KcnnError, UsageError, unknown
+from kcnn.errors import KcnnError, listed
 from kcnn.machine.processes import environment
 
 ENGINES = ("kcnn", "pytorch", "keras")
@@ -17,16 +17,8 @@ MODES = ("train", "predict")
 
 
 def parse_engines(text: str) -> list[str]:
-    """`kcnn,pytorch` → its names, each once.
-
-    Raises:
-        UsageError: an unknown name, or none.
-    """
-    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    for name in names or [""]:
-        if name not in ENGINES:
-            raise UsageError(unknown("engine", name, ENGINES))
-    return names
+    """`kcnn,pytorch` → its names; see `kcnn.errors.listed`."""
+    return listed("engine", text, ENGINES)
 
 
 def measure(

@@ -22,6 +22,7 @@ def command(
     """Write the best model of RUN in a form that takes raw uint8 images, and check it against the model.
 
     RUN is a run directory or a .keras file; `--model vgg16 --pretrained` converts torchvision's weights instead.
+    A model in half precision is written in float32, in format keras as it is.
     Format torchvision is a state dict for torchvision's own network; images come normalised to it.
     """
     from kcnn.export.formats import check_target, export_model
@@ -33,7 +34,7 @@ def command(
     network, class_names, resize = open_source(run, model, pretrained, source)
     difference = export_model(network, class_names, kind, output, resize)
     click.echo(str(output))
-    say(f"opened again and compared: largest difference from the model's logits {difference:.1e} (relative)")
+    say(f"opened again and compared: largest difference from the model's logits in float32 {difference:.1e} (relative)")
     if kind == "torchvision":
         from kcnn.models.registry import normalization
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from kcnn.cli.options import backend, data_dir, device, picture_file, say
-from kcnn.errors import KcnnError, UsageError, unknown
+from kcnn.errors import KcnnError, UsageError, listed
 
 HELP = "curves, confusion, mistakes, classes, reliability, filters, features, gradcam; several with commas, or all."
 
@@ -48,16 +48,14 @@ def command(
         select(backend, device)
     subjects = [Subject(run, split, data_dir, image, class_name) for run in opened]
     for kind, paths in places.items():
-        _draw(kind, subjects, paths, skip=kinds == "all")
+        _draw(kind, subjects, paths, skip="all" in kinds)
 
 
 def _chosen(kinds: str) -> list[str]:
     from kcnn.results.subject import KINDS
 
-    names = list(KINDS) if kinds == "all" else [kind.strip() for kind in kinds.split(",")]
-    if wrong := [unknown("kind", name, [*KINDS, "all"]) for name in names if name not in KINDS]:
-        raise UsageError(" ".join(wrong))
-    return names
+    names = listed("kind", kinds, [*KINDS, "all"])
+    return list(KINDS) if "all" in names else names
 
 
 def _places(runs: list, kinds: list[str], output: Path | None) -> dict[str, list[Path]]:

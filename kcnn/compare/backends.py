@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kcnn.compare.worker import LOGITS, REPORT
-from kcnn.errors import UsageError, unknown
+from kcnn.errors import listed
 from kcnn.machine.backend import BACKENDS, installed, not_installed
 from kcnn.machine.files import write_json, write_text
 from kcnn.machine.processes import run_module
@@ -21,16 +21,8 @@ Row = dict[str, Any]
 
 
 def parse_backends(text: str) -> list[str]:
-    """`torch,jax` → its names, each once.
-
-    Raises:
-        UsageError: an unknown name, or none.
-    """
-    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    for name in names or [""]:
-        if name not in BACKENDS:
-            raise UsageError(unknown("backend", name, BACKENDS))
-    return names
+    """`torch,jax` → its names; see `kcnn.errors.listed`."""
+    return listed("backend", text, BACKENDS)
 
 
 def compare_backends(

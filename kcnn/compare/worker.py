@@ -18,6 +18,7 @@ import numpy as np
 
 from kcnn.errors import KcnnError
 from kcnn.machine.files import write_json
+from kcnn.machine.peak import peak_memory
 from kcnn.recipes.files import read_recipe
 from kcnn.recipes.recipe import Recipe
 from kcnn.run.directory import RunDir
@@ -42,7 +43,7 @@ def work(recipe: Recipe, run: RunDir, start: Path) -> dict[str, Any]:
     return {
         "images_per_second": result["images_per_second"],
         "compile_seconds": first["seconds"][0],
-        "peak_memory_mb": round(_peak_memory() / 2**20),
+        "peak_memory_mb": round(peak_memory() / 2**20),
         "test_accuracy": result["test"]["accuracy"],
         "losses": _epoch_losses(run),
         "step_losses": first["losses"],
@@ -52,17 +53,15 @@ def work(recipe: Recipe, run: RunDir, start: Path) -> dict[str, Any]:
 
 def _write_start(recipe: Recipe, path: Path) -> None:
     """A run before its first step, in the form of `last.keras`: every backend resumes from this file."""
-    from keras.utils import set_random_seed
-
     from kcnn.recipes.origin import make_origin
     from kcnn.recipes.parts import load_parts
+    from kcnn.recipes.stages import plan_stages
     from kcnn.run.checkpoint import save_model
-    from kcnn.training.construct import compile_model, new_model
+    from kcnn.training.construct import new_model, prepare
 
-    set_random_seed(recipe.seed)
     parts = load_parts(recipe)
     model = new_model(recipe, parts.dataset)
-    compile_model(model, recipe)
+    prepare(model, recipe, plan_stages(recipe)[0].frozen)
     info = {"class_names": parts.class_names, "epoch": 0, "history": [], "origin": make_origin(recipe, parts)}
     save_model(model, path, info, model.optimizer)
 
@@ -124,40 +123,6 @@ def _epoch_losses(run: RunDir) -> list[float]:
     from kcnn.run.history import History
 
     return [row["loss"] for row in History.from_csv(run.log.read_text()).rows]
-
-
-def _peak_memory() -> int:
-    """Bytes: of the graphics card where there is one, else of this process with its libraries and images."""
-    import keras
-
-    backend = keras.backend.backend()
-    if backend == "torch":
-        import torch
-
-        if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-            return int(torch.cuda.max_memory_allocated())
-    elif backend == "jax":
-        import jax
-
-        if found := (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use"):
-            return int(found)
-    elif backend == "tensorflow":
-        import tensorflow as tf
-
-        if tf.config.get_visible_devices("GPU"):
-            return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
-    return _peak_resident()
-
-
-def _peak_resident() -> int:
-    """Bytes. Linux' own figure: `ru_maxrss` of a child begins at what its parent had."""
-    try:
-        status = Path("/proc/self/status").read_text()
-        return int(status.split("VmHWM:")[1].split()[0]) * 1024
-    except (OSError, IndexError):
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def main(folder: str, backend: str) -> None:

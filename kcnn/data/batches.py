@@ -11,6 +11,7 @@ from kcnn.data.augment import operations as augment
 from kcnn.data.augment.pixels import take
 from kcnn.data.dataset import Split
 from kcnn.machine.keras_internals import PyDatasetAdapter
+from kcnn.machine.randomness import generator
 
 
 class _InMemory(keras.utils.PyDataset):
@@ -52,7 +53,7 @@ class TrainingBatches(_InMemory):
         self.seed, self.augment = seed, augment or {}
         self.first_epoch, self.epochs = first_epoch, epochs
         self.steps_per_epoch = -(-self.count // batch_size)
-        self._order: tuple[int, Any] = (-1, None)
+        self._known: tuple[int, Any] = (-1, None)
 
     @property
     def num_batches(self) -> int:
@@ -65,16 +66,18 @@ class TrainingBatches(_InMemory):
         chosen = self._shuffled(epoch)[step * self.batch_size : (step + 1) * self.batch_size]
         images, targets = take(self.images, chosen), take(self.targets, chosen)
         if self.augment:
-            rng = np.random.default_rng((self.seed, epoch, step))
+            rng = generator(self.seed, "augmentation", epoch, step)
             steps = augment.draw(self.augment, len(chosen), tuple(images.shape[1:]), rng)
             images, targets = augment.apply(images, targets, steps)
         return images, targets
 
     def _shuffled(self, epoch: int) -> Any:
-        if self._order[0] != epoch:
-            order = np.random.default_rng((self.seed, epoch)).permutation(self.count)
-            self._order = (epoch, ops.convert_to_tensor(order, "int32"))
-        return self._order[1]
+        """The order of the images, int32 (n,); read and kept as one object, as a backend may prefetch in threads."""
+        known, order = self._known
+        if known != epoch:
+            order = ops.convert_to_tensor(generator(self.seed, "shuffle", epoch).permutation(self.count), "int32")
+            self._known = (epoch, order)
+        return order
 
 
 class EvaluationBatches(_InMemory):

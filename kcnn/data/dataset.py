@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kcnn.errors import KcnnError, UsageError, unknown
+from kcnn.machine.randomness import generator
 
 
 @dataclass(frozen=True)
@@ -86,12 +87,17 @@ def channel_statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
     return mean.tolist(), np.where(std > 1e-3, std, 1.0).tolist()
 
 
-def stratified(labels: np.ndarray, fraction: float, seed: int, least: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def stratified(
+    labels: np.ndarray, fraction: float, seed: int | np.random.Generator, least: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Positions of (the rest, the fraction), drawn class by class, `least` of each, in ascending order.
 
     Written out rather than taken from scikit-learn, so that a seed gives the same split with every version of it.
+
+    Args:
+        seed: a number for a part that is fixed, such as a data set's test images; else a stream of its own.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)  # a generator is taken as it is
     chosen = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
@@ -101,7 +107,7 @@ def stratified(labels: np.ndarray, fraction: float, seed: int, least: int = 0) -
 
 def split_validation(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     """(training, validation) parts of a training set; the second is empty for fraction 0."""
-    rest, chosen = stratified(split.labels, fraction, seed)
+    rest, chosen = stratified(split.labels, fraction, generator(seed, "validation"))
     return split.take(rest), split.take(chosen)
 
 
@@ -109,5 +115,5 @@ def limit(split: Split, count: int, seed: int) -> Split:
     """About `count` images of the split, class by class and at least one of each; all of them for 0."""
     if not count or count >= len(split):
         return split
-    _, chosen = stratified(split.labels, count / len(split), seed, least=1)
+    _, chosen = stratified(split.labels, count / len(split), generator(seed, "limit"), least=1)
     return split.take(chosen)

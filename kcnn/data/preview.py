@@ -8,11 +8,12 @@ from keras import ops
 from kcnn.data.augment import operations as augment
 from kcnn.data.dataset import Dataset, Split
 from kcnn.errors import UsageError
+from kcnn.machine.randomness import generator
 
 
 def some_images(dataset: Dataset, count: int, seed: int) -> Split:
     """Training images of as many classes as there are, drawn with the seed, in the order of their labels."""
-    order = np.random.default_rng(seed).permutation(len(dataset.train))
+    order = generator(seed, "preview").permutation(len(dataset.train))
     labels = dataset.train.labels[order]
     # How many images of its class come before it: first images of all classes first.
     earlier = np.zeros(len(order), int)
@@ -44,11 +45,12 @@ def treatments(
     if together and len(chosen) > 1:
         lists["all together"] = dict(chosen)
     return [("as they are", images)] + [
-        (title, _augmented(images, names, (seed, index))) for index, (title, names) in enumerate(lists.items())
+        (title, _augmented(images, names, generator(seed, "preview", index)))
+        for index, (title, names) in enumerate(lists.items())
     ]
 
 
-def _augmented(images: np.ndarray, names: Mapping[str, float], seed: tuple[int, ...]) -> np.ndarray:
-    steps = augment.draw(names, len(images), images.shape[1:], np.random.default_rng(seed))
+def _augmented(images: np.ndarray, names: Mapping[str, float], rng: np.random.Generator) -> np.ndarray:
+    steps = augment.draw(names, len(images), images.shape[1:], rng)
     targets = ops.zeros((len(images), 1))
     return np.asarray(ops.convert_to_numpy(augment.apply(ops.convert_to_tensor(images), targets, steps)[0]))

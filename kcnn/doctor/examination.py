@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from kcnn.data.download import data_directory
 from kcnn.data.registry import DATASETS, missing_files
 from kcnn.machine.backend import INFERENCE, installed, named_by_environment, not_installed
 from kcnn.machine.files import scratch
+from kcnn.machine.packages import installed_version
 from kcnn.machine.processes import run_module
 
 PACKAGES = ("kcnn", "keras", "torch", "torchvision", "numpy", "scikit-learn", "onnxruntime")
@@ -30,7 +30,7 @@ def examine(data_dir: str = "") -> dict[str, Any]:
     report: dict[str, Any] = {
         "python": f"{platform.python_version()} ({sys.executable})",
         "platform": f"{platform.platform()}, {os.cpu_count()} processors",
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: installed_version(name) for name in PACKAGES},
         "KERAS_BACKEND": named_by_environment() or None,
         "backends": backends,
         "torchvision": torchvision.result(),
@@ -56,8 +56,9 @@ def _torchvision() -> str:
     """ "ok", or one sentence: torchvision is compiled against one torch."""
     failure = _import_failure("torchvision")
     if "torchvision::nms" in failure or "undefined symbol" in failure:
+        torchvision, torch = (installed_version(name) for name in ("torchvision", "torch"))
         return (
-            f"torchvision {_version('torchvision')} was built for another torch than {_version('torch')}: install both "
+            f"torchvision {torchvision} was built for another torch than {torch}: install both "
             f"from the same place, with pip install --force-reinstall torch torchvision"
         )
     return failure or "ok"
@@ -68,13 +69,6 @@ def _import_failure(package: str) -> str:
     command = [sys.executable, "-c", f"import {package}"]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     return (done.stderr.strip().splitlines() or ["It does not import."])[-1] if done.returncode else ""
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _folders(data_dir: str) -> dict[str, str]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from kcnn.export.precision import in_float32
 from kcnn.run.checkpoint import load_model, save_model
 
 PACKAGES: tuple[str, ...] = ()
@@ -17,5 +18,5 @@ def write(model: Any, path: Path, info: dict[str, Any]) -> None:
 
 
 def run(model: Any, path: Path, images: np.ndarray) -> np.ndarray:
-    """The file's logits for uint8 images (batch, height, width, channels)."""
-    return np.asarray(load_model(path)[0].predict(images, verbose=0))
+    """The file's logits for uint8 images (batch, height, width, channels), in float32 as those that are compared."""
+    return np.asarray(in_float32(load_model(path)[0]).predict(images, verbose=0))

@@ -3,18 +3,53 @@
 Import it after the backend is chosen. `ruff` (SLF001) refuses private names elsewhere.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import keras
 from keras.src.backend.common import global_state
 from keras.src.backend.common.variables import initialize_all_variables
 from keras.src.models.functional import Functional
+from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR
 from keras.src.trainers.data_adapters.data_adapter_utils import unpack_x_y_sample_weight
 from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
+from keras.src.utils import module_utils
+from keras.src.utils.rng_utils import GLOBAL_RANDOM_SEED
 
 __all__ = ["Functional", "PyDatasetAdapter", "unpack_x_y_sample_weight"]
+
+
+# ---- the process -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def without_tensorflow() -> Iterator[None]:
+    """Keras' seeding and saving would import TensorFlow where it is installed, to ask whether an object is of it.
+
+    That takes seconds, and its C++ greets on stderr. Where TensorFlow is imported already nothing changes.
+    """
+    if "tensorflow" in sys.modules:
+        yield
+        return
+    lazy = module_utils.tensorflow
+    before, lazy._available = lazy._available, False
+    try:
+        yield
+    finally:
+        lazy._available = before
+
+
+GLOBAL_SEEDS = (GLOBAL_RANDOM_SEED, GLOBAL_SEED_GENERATOR)
+
+
+def exchange_global_seed(values: Sequence[Any]) -> list[Any]:
+    """Set what `keras.utils.set_random_seed` does, the seed and the generator of draws without one; what was there."""
+    before = [global_state.get_global_attribute(name) for name in GLOBAL_SEEDS]
+    for name, value in zip(GLOBAL_SEEDS, values, strict=True):
+        global_state.set_global_attribute(name, value)
+    return before
 
 
 # ---- the torch backend -----------------------------------------------------------------------------------------------
@@ -32,6 +67,15 @@ def torch_trainer() -> type:
     from keras.src.backend.torch.trainer import TorchTrainer
 
     return TorchTrainer
+
+
+def without_gradients() -> Any:
+    """A context in which a call of a model keeps nothing for gradients; only torch does so without being asked."""
+    if keras.backend.backend() != "torch":
+        return nullcontext()
+    import torch
+
+    return torch.no_grad()
 
 
 # ---- models ----------------------------------------------------------------------------------------------------------
@@ -133,6 +177,11 @@ def uses_decoupled_decay(optimizer: Any, variable: Any) -> bool:
 def nadam_product(optimizer: Any) -> Any:
     """Nadam's variable of the product of its momenta."""
     return optimizer._u_product
+
+
+def inner(optimizer: Any) -> Any:
+    """The optimizer that updates: what `LossScaleOptimizer`, Keras' wrapper under mixed_float16, has inside."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
 
 
 def averages(optimizer: Any) -> list[tuple[Any, Any]]:

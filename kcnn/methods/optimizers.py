@@ -23,6 +23,7 @@ in it for about 1 / (1 - momentum) steps.
 
 from collections.abc import Sequence
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 # Name in a recipe → class name in keras.optimizers.
@@ -63,6 +64,38 @@ class VariableRates:
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         rate = learning_rate * self.rates[self._get_variable_index(variable)]  # type: ignore[attr-defined]
         super().update_step(gradient, variable, rate)  # type: ignore[misc]
+
+
+class WideAverages:
+    """Mix-in for a Keras optimizer class: the moving averages of weights in half precision are kept in float32.
+
+    Keras' own have the weights' dtype, and bfloat16 rounds a decay of 0.999 to 1: they would never move.
+    """
+
+    def add_variable_from_reference(self, reference_variable: Any, name: Any = None, initializer: Any = "zeros") -> Any:
+        if name == "average":
+            path, shape = reference_variable.path, reference_variable.shape
+            reference_variable = SimpleNamespace(path=path, shape=shape, dtype=_at_least_float32(reference_variable))
+        return super().add_variable_from_reference(reference_variable, name, initializer)  # type: ignore[misc]
+
+    def _update_model_variables_moving_average(self, trainable_variables: Sequence[Any]) -> None:
+        from keras import ops
+
+        averages: Any = self._model_variables_moving_average  # type: ignore[attr-defined]
+        later = ops.not_equal(self.iterations, 0)  # type: ignore[attr-defined]
+        for variable, average in zip(trainable_variables, averages, strict=True):
+            decay = ops.cast(later, average.dtype) * self.ema_momentum  # type: ignore[attr-defined]
+            average.assign(decay * average + (1 - decay) * ops.cast(variable, average.dtype))
+
+
+def _at_least_float32(variable: Any) -> str:
+    return "float32" if variable.dtype in ("bfloat16", "float16") else variable.dtype
+
+
+@cache
+def averaging(base: type) -> type:
+    """The subclass of a Keras optimizer class that has `WideAverages`."""
+    return type(base.__name__, (WideAverages, base), {})
 
 
 @cache
@@ -106,7 +139,8 @@ def make_optimizer(
 
     base = getattr(keras.optimizers, OPTIMIZERS[name])
     own = {"sgd": {"momentum": momentum, "nesterov": nesterov}, "rmsprop": {"momentum": momentum}}.get(name, {})
-    kind = coupled(base) if weight_decay else base
+    kind = averaging(base) if ema else base
+    kind = coupled(kind) if weight_decay else kind
     optimizer = (rated(kind) if rates else kind)(
         learning_rate=learning_rate,
         # AdamW's own default is 0.004: say 0 where the recipe does.

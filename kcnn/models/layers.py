@@ -3,13 +3,25 @@
 Layers that have weights are named, so that weights of one network find their place in another.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
 from keras import layers
 
 Tensor = Any  # a symbolic keras tensor, (batch, height, width, channels)
+
+
+@contextmanager
+def channels_last() -> Iterator[None]:
+    """Layers that are made inside take channels last, whatever the user's `keras.json` says."""
+    before = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_last")
+    try:
+        yield
+    finally:
+        keras.config.set_image_data_format(before)
 
 
 def preprocess(x: Tensor, mean: Sequence[float], std: Sequence[float], image_size: int | None) -> Tensor:
@@ -24,7 +36,8 @@ def preprocess(x: Tensor, mean: Sequence[float], std: Sequence[float], image_siz
         x = layers.Concatenate(name="grey_to_rgb")([x, x, x])
     scale = [1 / (255 * s) for s in std]
     offset = [-m / s for m, s in zip(mean, std, strict=True)]
-    x = layers.Rescaling(scale, offset, name="normalize")(x)
+    # With all three axes: Keras turns a plain list round wherever channels come first in its settings.
+    x = layers.Rescaling([[scale]], [[offset]], name="normalize")(x)
     if image_size and tuple(x.shape[1:3]) != (image_size, image_size):
         x = layers.Resizing(image_size, image_size, interpolation="bilinear", name="resize")(x)
     return x

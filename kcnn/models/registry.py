@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any
 
 from kcnn.errors import KcnnError, UsageError, unknown
+from kcnn.machine.backend import load_keras
 
 # Family (module) → its options: the allowed words, or the type of a value.
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -56,6 +57,8 @@ def build_model(
 ) -> Any:
     """A functional Keras model from uint8 images (batch, *input_shape), 0…255, to logits (batch, num_classes).
 
+    Its precision is Keras' dtype policy of the moment; its channels are last, whatever Keras is set to.
+
     Args:
         name: a key of `MODELS`.
         input_shape: (height, width, channels) of the images as they come.
@@ -69,28 +72,32 @@ def build_model(
     """
     check_options(name, options)
     architecture = MODELS[name]
+    keras = load_keras()
     family = import_module(f"kcnn.models.{architecture.family}")
 
-    import keras
-
-    from kcnn.models.layers import preprocess
+    from kcnn.models.layers import channels_last, preprocess
 
     channels = input_shape[-1]
     images = keras.Input(tuple(input_shape), dtype="uint8", name="images")
-    x = preprocess(images, mean or [0.5] * channels, std or [0.25] * channels, image_size)
-    try:
-        logits = family.build(x, num_classes, **architecture.numbers, **options)
-    except ValueError as error:
-        size = "×".join(map(str, x.shape[1:3]))
-        raise KcnnError(f"{name} cannot take {size} px images: too small. Enlarge them with --image-size.") from error
+    with channels_last():
+        x = preprocess(images, mean or [0.5] * channels, std or [0.25] * channels, image_size)
+        try:
+            logits = family.build(x, num_classes, **architecture.numbers, **options)
+        except ValueError as error:
+            size = "×".join(map(str, x.shape[1:3]))
+            raise KcnnError(
+                f"{name} cannot take {size} px images: too small. Enlarge them with --image-size."
+            ) from error
     return keras.Model(images, logits, name=name)
 
 
 def normalization(model: Any) -> tuple[list[float], list[float]]:
     """The `mean` and `std` that a model was built with; a ValueError if it was not built by `build_model`."""
+    from numpy import ravel
+
     layer = model.get_layer("normalize")
-    std = [1 / (255 * scale) for scale in layer.scale]
-    return [-offset * s for offset, s in zip(layer.offset, std, strict=True)], std
+    std = [1 / (255 * scale) for scale in ravel(layer.scale).tolist()]
+    return [-offset * s for offset, s in zip(ravel(layer.offset).tolist(), std, strict=True)], std
 
 
 def check_options(name: str, options: Mapping[str, Any]) -> None:

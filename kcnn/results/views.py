@@ -5,21 +5,14 @@ from itertools import product
 
 import numpy as np
 
-from kcnn.errors import UsageError, unknown
+from kcnn.errors import listed
 
 VIEWS = ("flip", "shift")  # 2 views; 5 views: as it is, and moved down, up, right, left
 
 
 def parse_views(text: str) -> tuple[str, ...]:
-    """`flip,shift` → `("flip", "shift")`; an empty text is no augmentation.
-
-    Raises:
-        UsageError: a name that is not in `VIEWS`.
-    """
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(","))) if text else ()
-    if wrong := [unknown("view", name, VIEWS) for name in names if name not in VIEWS]:
-        raise UsageError(" ".join(wrong))
-    return names
+    """`flip,shift` → `("flip", "shift")`, see `kcnn.errors.listed`; an empty text is no augmentation."""
+    return tuple(listed("view", text, VIEWS)) if text else ()
 
 
 def image_views(images: np.ndarray, names: Sequence[str]) -> Iterator[np.ndarray]:

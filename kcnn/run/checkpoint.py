@@ -32,9 +32,12 @@ def save_model(model: Any, path: Path, info: dict[str, Any], optimizer: Any = No
     """
     import keras
 
+    from kcnn.machine.keras_internals import without_tensorflow
+
     plain = keras.Model(model.input, model.output, name=model.name)
     with atomic(path) as temporary:
-        plain.save(temporary)
+        with without_tensorflow():
+            plain.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
             archive.writestr(INFO, json.dumps(info))
             if optimizer is not None:
@@ -114,6 +117,7 @@ def _pack(optimizer: Any) -> bytes:
     from keras import ops
 
     buffer = io.BytesIO()
-    arrays = [ops.convert_to_numpy(variable) for variable in optimizer.variables]
+    # NumPy's files know no bfloat16; float32 holds all of it.
+    arrays = [ops.convert_to_numpy(ops.cast(v, "float32") if v.dtype == "bfloat16" else v) for v in optimizer.variables]
     np.savez(buffer, allow_pickle=False, **{f"v{index:05}": array for index, array in enumerate(arrays)})
     return buffer.getvalue()

@@ -7,8 +7,9 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
+
+from kcnn.machine.packages import installed_version
 
 PACKAGES = ("kcnn", "keras", "torch", "torchvision", "jax", "tensorflow", "numpy")
 
@@ -23,16 +24,9 @@ def make_manifest(seed: int, device: str) -> Mapping[str, Any]:
         "processors": os.cpu_count(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": {name: found for name in PACKAGES if (found := _version(name))},
+        "versions": {name: found for name in PACKAGES if (found := installed_version(name))},
         "git": _git_commit(),
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _git_commit() -> str | None:

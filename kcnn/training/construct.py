@@ -1,18 +1,21 @@
-"""From a recipe's numbers to Keras objects: model, optimizer, batches, callbacks."""
+"""From a recipe, the weights that it starts from and its images to Keras objects: model, batches, callbacks."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 
 from kcnn.data.batches import TrainingBatches
 from kcnn.data.dataset import Dataset
+from kcnn.machine.randomness import seeded
 from kcnn.methods.optimizers import make_optimizer
 from kcnn.models.registry import build_model
+from kcnn.native.acceleration import accelerate
 from kcnn.recipes.parts import Parts
 from kcnn.recipes.recipe import Recipe
 from kcnn.recipes.stages import Stage, plan_schedule
-from kcnn.starts.transfer import backbone_rates, find_source, transfer_weights
+from kcnn.starts.transfer import backbone_rates, find_source, freeze_backbone, transfer_weights
 from kcnn.training.callbacks.ema import EvaluateAverage
 from kcnn.training.callbacks.recorder import EarlyStopping, Recorder
 from kcnn.training.callbacks.rules import LearningRate, Randomness, StopWhenNotFinite
@@ -26,22 +29,37 @@ def new_model(recipe: Recipe, dataset: Dataset) -> Any:
     Weights that were learned elsewhere come with their own normalisation.
     """
     source = find_source(recipe.pretrained, recipe.weights, recipe.model, recipe.model_options)
-    model = build_model(
-        recipe.model,
-        dataset.train.images.shape[1:],
-        len(dataset.class_names),
-        mean=source.mean if source else dataset.mean,
-        std=source.std if source else dataset.std,
-        image_size=recipe.image_size or None,
-        **recipe.model_options,
-    )
+    with seeded(recipe.seed, "weights"):
+        model = build_model(
+            recipe.model,
+            dataset.train.images.shape[1:],
+            len(dataset.class_names),
+            mean=source.mean if source else dataset.mean,
+            std=source.std if source else dataset.std,
+            image_size=recipe.image_size or None,
+            **recipe.model_options,
+        )
     if source:
         print(transfer_weights(model, source, dataset.class_names), file=sys.stderr)
     return model
 
 
+def prepare(model: Any, recipe: Recipe, frozen: bool) -> bool:
+    """Compile for the epochs with a frozen backbone, or for those after: what trains is fixed by compiling.
+
+    Returns:
+        Whether the model runs natively, see `kcnn.accelerate`.
+    """
+    freeze_backbone(model, frozen)
+    compile_model(model, recipe)
+    return accelerate(model)
+
+
 def compile_model(model: Any, recipe: Recipe) -> None:
-    """Give the model the recipe's optimizer, built, with cross-entropy on logits and accuracy."""
+    """Give the model the recipe's optimizer, built, with cross-entropy on logits and accuracy, both in float32.
+
+    Under mixed_float16 Keras wraps the optimizer in one that scales the loss.
+    """
     optimizer = make_optimizer(
         recipe.optimizer,
         recipe.learning_rate,
@@ -54,9 +72,9 @@ def compile_model(model: Any, recipe: Recipe) -> None:
         ema=recipe.ema,
         rates=backbone_rates(model, recipe.backbone_rate) if recipe.backbone_rate != 1 else None,
     )
-    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer, loss, metrics=[keras.metrics.CategoricalAccuracy("accuracy")])
-    optimizer.build(model.trainable_variables)
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, dtype="float32")
+    model.compile(optimizer, loss, metrics=[keras.metrics.CategoricalAccuracy("accuracy", dtype="float32")])
+    model.optimizer.build(model.trainable_variables)
 
 
 def training_batches(recipe: Recipe, stage: Stage, parts: Parts, first_epoch: int) -> TrainingBatches:
@@ -73,13 +91,22 @@ def training_batches(recipe: Recipe, stage: Stage, parts: Parts, first_epoch: in
     )
 
 
+def step_callbacks(
+    recipe: Recipe, stage: Stage, batches: TrainingBatches, rows: Sequence[Mapping[str, Any]] = ()
+) -> list[Any]:
+    """The callbacks that decide what a step does, whether or not anything is kept; for `rows` see `plan_schedule`."""
+    return [
+        LearningRate(stage.learning_rate, plan_schedule(recipe, batches.steps_per_epoch, rows)),
+        Randomness(recipe.seed),
+        StopWhenNotFinite(),
+    ]
+
+
 def training_callbacks(job: Job, stage: Stage, batches: TrainingBatches) -> list[Any]:
     """The callbacks of a stage, in the order in which they act."""
     recipe, history = job.recipe, job.history
     return [
-        LearningRate(stage.learning_rate, plan_schedule(recipe, batches.steps_per_epoch, history.rows)),
-        Randomness(recipe.seed),
-        StopWhenNotFinite(),
+        *step_callbacks(recipe, stage, batches, history.rows),
         *([EvaluateAverage(batches)] if recipe.ema else []),
         Recorder(job, batches),
         *([TensorBoard(job.run, history)] if recipe.tensorboard else []),

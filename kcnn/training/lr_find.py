@@ -65,27 +65,27 @@ class RangeTest:
 def range_test(recipe: Recipe, low: float, high: float, steps: int) -> RangeTest:
     """Train the recipe's model for up to `steps` steps, the rate growing from `low` to `high`; the weights are lost.
 
-    Model, optimizer, augmentation and the first stage's batch size are those of a real run.
+    Model, optimizer, augmentation, dropout and batch size are those of a real run's first epoch; so where the recipe
+    begins with a frozen backbone, it is the head's rate that is tested.
 
     Raises:
         KcnnError: the data are not there, or the loss was not finite from the start.
     """
-    import keras
-
-    from kcnn.native.acceleration import accelerate
+    from kcnn.machine.randomness import kept_torch, seed_dropout
     from kcnn.recipes.parts import check_accumulation, check_augment, load_parts
     from kcnn.recipes.stages import plan_stages
-    from kcnn.training.construct import compile_model, new_model, training_batches
+    from kcnn.training.construct import new_model, prepare, training_batches
 
-    keras.utils.set_random_seed(recipe.seed)
     parts = load_parts(recipe)
     check_augment(recipe, parts.dataset)
     check_accumulation(recipe, steps)
+    stage = plan_stages(recipe)[0]
     model = new_model(recipe, parts.dataset)
-    compile_model(model, recipe)
-    accelerate(model)
-    batches = training_batches(recipe, plan_stages(recipe)[0], parts, 0)
-    return sweep(model, batches, np.geomspace(low, high, steps))
+    prepare(model, recipe, stage.frozen)
+    batches = training_batches(recipe, stage, parts, 0)
+    with kept_torch():
+        seed_dropout(model, recipe.seed, 0)
+        return sweep(model, batches, np.geomspace(low, high, steps))
 
 
 def sweep(model: Any, batches: Any, rates: np.ndarray) -> RangeTest:

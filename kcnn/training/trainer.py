@@ -1,15 +1,14 @@
 """The main job: a recipe goes in, a run directory comes out. Read from top to bottom, in the order the data flow."""
 
 import sys
+from contextlib import closing
 from typing import Any
-
-import keras
 
 from kcnn.data.batches import Direct, EvaluationBatches
 from kcnn.errors import KcnnError, UsageError
 from kcnn.machine.backend import device_name
 from kcnn.machine.files import write_json, write_text
-from kcnn.native.acceleration import accelerate
+from kcnn.machine.randomness import kept_torch
 from kcnn.recipes.files import read_recipe
 from kcnn.recipes.origin import check_images
 from kcnn.recipes.parts import Parts, check_parts, load_parts
@@ -19,10 +18,9 @@ from kcnn.run.checkpoint import check_classes, load_model, restore_optimizer
 from kcnn.run.directory import RunDir
 from kcnn.run.history import History
 from kcnn.run.manifest import make_manifest
-from kcnn.starts.transfer import freeze_backbone
 from kcnn.training.callbacks import tensorboard
 from kcnn.training.callbacks.progress import ShowProgress
-from kcnn.training.construct import compile_model, new_model, training_batches, training_callbacks
+from kcnn.training.construct import new_model, prepare, training_batches, training_callbacks
 from kcnn.training.finish import ensure_best, finish_run
 from kcnn.training.job import Job
 from kcnn.training.state import resumable
@@ -31,7 +29,8 @@ from kcnn.training.state import resumable
 def train(recipe: Recipe, run: RunDir, resume: bool = False) -> dict[str, Any]:
     """Train, pick the best epoch on validation, score it once on test, and return what is in `result.json`.
 
-    Keras' backend, device and precision are those of the process: see `kcnn.machine.backend.select`.
+    Keras' backend, device and precision are those of the process: see `kcnn.machine.backend.select`. Python's, NumPy's,
+    Keras' and torch's own random streams are left as they were found: all that is drawn depends on the seed alone.
 
     Args:
         run: a directory in which nothing was trained yet, or with `resume` any other; one that is finished stays as it
@@ -47,7 +46,6 @@ def train(recipe: Recipe, run: RunDir, resume: bool = False) -> dict[str, Any]:
         raise UsageError(f"{run.path} holds a run already. Continue it with resume, or name another directory.")
     if recipe.tensorboard:
         tensorboard.check_installed()
-    keras.utils.set_random_seed(recipe.seed)
     resumed = run.begun
     run.clean()
     parts = load_parts(recipe)
@@ -58,7 +56,7 @@ def train(recipe: Recipe, run: RunDir, resume: bool = False) -> dict[str, Any]:
     for stage in plan_stages(recipe):
         if history.epochs < stage.last and not job.finished:
             if not model.compiled or history.epochs == recipe.freeze_epochs:
-                _prepare(model, recipe, stage.frozen)
+                prepare(model, recipe, stage.frozen)
                 if resumed and history.epochs != recipe.freeze_epochs:
                     restore_optimizer(model.optimizer, run.last)
             _fit(model, job, stage)
@@ -105,19 +103,12 @@ def _check_model(model: Any, job: Job) -> None:
         )
 
 
-def _prepare(model: Any, recipe: Recipe, frozen: bool) -> None:
-    """Compile for the epochs with a frozen backbone, or for those after: what trains is fixed by compiling."""
-    freeze_backbone(model, frozen)
-    compile_model(model, recipe)
-    accelerate(model)
-
-
 def _fit(model: Any, job: Job, stage: Stage) -> None:
     """Train what is left of a stage; Keras' own `fit`, with the callbacks that keep the run directory."""
     history, validation = job.history, job.parts.validation
     batches = training_batches(job.recipe, stage, job.parts, history.epochs)
     progress = ShowProgress(history, job.recipe.epochs)
-    try:
+    with kept_torch(), closing(progress):
         model.fit(
             Direct(batches),
             epochs=stage.last,
@@ -128,5 +119,3 @@ def _fit(model: Any, job: Job, stage: Stage) -> None:
             shuffle=False,
             verbose=0,
         )
-    finally:
-        progress.close()

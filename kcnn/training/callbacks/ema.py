@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from kcnn.data.batches import TrainingBatches
-from kcnn.machine.keras_internals import all_layers, averages
+from kcnn.machine.keras_internals import all_layers, averages, inner, without_gradients
 
 STATISTICS_IMAGES = 2048  # at least so many, or an epoch, give the statistics of the batch norms
 
@@ -25,18 +25,21 @@ def averaged_weights(model: Any, batches: TrainingBatches, epoch: int) -> Iterat
     Args:
         epoch: counted from 0, whose first batches are measured.
     """
-    if not model.optimizer.use_ema or not int(model.optimizer.iterations):
+    optimizer = inner(model.optimizer)
+    if not optimizer.use_ema or not int(optimizer.iterations):
         yield
         return
     norms = [layer for layer in all_layers(model) if _measures(layer)]
-    kept = [(variable, keras.ops.copy(variable.value)) for norm in norms for variable in norm.non_trainable_variables]
-    _swap(model)
+    averaged = averages(optimizer)
+    changed = [variable for variable, _ in averaged] + [v for norm in norms for v in norm.non_trainable_variables]
+    kept = [(variable, keras.ops.copy(variable.value)) for variable in changed]
     try:
+        for variable, average in averaged:
+            variable.assign(average.value)
         if norms:
             _measure(model, norms, batches, epoch)
         yield
     finally:
-        _swap(model)
         for variable, value in kept:
             variable.assign(value)
 
@@ -64,19 +67,22 @@ def _measures(layer: Any) -> bool:
 
 
 def _measure(model: Any, norms: list[Any], batches: TrainingBatches, epoch: int) -> None:
-    """Give the batch norms the plain mean of the statistics of the epoch's first batches."""
+    """Give the batch norms the plain mean of the statistics of the epoch's first batches.
+
+    Each batch's own are added up in float32: a running mean in bfloat16 stands still after a few batches.
+    """
     first = (epoch - batches.first_epoch) * batches.steps_per_epoch
+    count = min(batches.steps_per_epoch, -(-STATISTICS_IMAGES // batches.batch_size))
     momenta = [norm.momentum for norm in norms]
-    for index in range(min(batches.steps_per_epoch, -(-STATISTICS_IMAGES // batches.batch_size))):
-        for norm in norms:
-            norm.momentum = index / (index + 1)
-        model(batches[first + index][0], training=True)
+    statistics = [variable for norm in norms for variable in (norm.moving_mean, norm.moving_variance)]
+    sums: list[Any] = [0.0] * len(statistics)
+    for norm in norms:
+        norm.momentum = 0.0
+    with without_gradients():
+        for index in range(count):
+            model(batches[first + index][0], training=True)
+            sums = [total + keras.ops.cast(v, "float32") for total, v in zip(sums, statistics, strict=True)]
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-
-
-def _swap(model: Any) -> None:
-    for variable, average in averages(model.optimizer):
-        value = keras.ops.copy(variable.value)
-        variable.assign(average.value)
-        average.assign(value)
+    for variable, total in zip(statistics, sums, strict=True):
+        variable.assign(total / count)

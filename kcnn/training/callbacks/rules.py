@@ -10,7 +10,7 @@ import keras
 
 from kcnn.errors import Diverged
 from kcnn.machine.backend import device_name
-from kcnn.machine.keras_internals import all_layers
+from kcnn.machine.randomness import seed_dropout
 from kcnn.methods.schedules import Schedule
 
 
@@ -35,7 +35,10 @@ class LearningRate(keras.callbacks.Callback):
 
 
 class Randomness(keras.callbacks.Callback):
-    """Dropout draws from (seed, epoch) alone, so that a resumed run continues as if it had not stopped."""
+    """Dropout draws from (seed, epoch) alone, so that a resumed run continues as if it had not stopped.
+
+    On torch that is torch's own stream: wrap the `fit` in `kcnn.machine.randomness.kept_torch`.
+    """
 
     def __init__(self, seed: int) -> None:
         super().__init__()
@@ -46,12 +49,8 @@ class Randomness(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Not before the first batch: Keras' data loader draws, too, in a fit's first epoch after `on_epoch_begin`."""
-        if batch:
-            return
-        keras.utils.set_random_seed((self.seed * 1_000_003 + self.epoch) % 2**31)
-        for layer in all_layers(self.model):
-            if generator := getattr(layer, "seed_generator", None):
-                generator.state.assign([self.seed, self.epoch << 16])
+        if not batch:
+            seed_dropout(self.model, self.seed, self.epoch)
 
 
 class StopWhenNotFinite(keras.callbacks.Callback):
