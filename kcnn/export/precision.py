@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from kcnn.machine.keras_internals import all_layers, without_tensorflow
-
 HALF = ("bfloat16", "float16", "mixed_bfloat16", "mixed_float16")
 
 
@@ -12,6 +10,8 @@ def in_float32(model: Any) -> Any:
 
     Half precision fits into float32 without rounding; logits differ as the copy computes more exactly.
     """
+    from kcnn.machine.keras_internals import all_layers, without_tensorflow
+
     if not any({layer.compute_dtype, layer.variable_dtype} & set(HALF) for layer in all_layers(model)):
         return model
     import keras

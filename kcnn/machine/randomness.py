@@ -13,12 +13,12 @@ import numpy as np
 
 # Never give a number to another purpose: runs that are to be resumed depend on it.
 PURPOSES = {
-    "validation": 1,
-    "limit": 2,
-    "shuffle": 3,
-    "augmentation": 4,
-    "dropout": 5,
-    "weights": 6,
+    "weights": 1,
+    "dropout": 2,
+    "validation": 3,
+    "limit": 4,
+    "shuffle": 5,
+    "augmentation": 6,
     "preview": 7,
     "check": 8,
     "bench": 9,
@@ -45,17 +45,13 @@ def number(seed: int, purpose: str, *numbers: int) -> int:
 
 
 @contextmanager
-def seeded(seed: int, purpose: str) -> Iterator[None]:
-    """Python's, NumPy's, Keras' and torch's own streams begin anew, and go on at the end as they were before."""
+def kept_streams() -> Iterator[None]:
+    """Python's, NumPy's, Keras' and torch's own streams go on at the end as if nothing had been drawn inside."""
     from kcnn.machine.keras_internals import exchange_global_seed
 
-    start = number(seed, purpose)
-    python, legacy, ours = random.getstate(), np.random.get_state(), exchange_global_seed((start, None))
+    python, legacy, ours = random.getstate(), np.random.get_state(), exchange_global_seed((None, None))
     try:
-        with kept_torch():
-            random.seed(start)
-            np.random.seed(start)
-            _seed_torch(start)
+        with _kept_torch():
             yield
     finally:
         random.setstate(python)
@@ -64,8 +60,21 @@ def seeded(seed: int, purpose: str) -> Iterator[None]:
 
 
 @contextmanager
-def kept_torch() -> Iterator[None]:
-    """torch's own stream goes on at the end as if nothing had been drawn inside."""
+def seeded(seed: int, purpose: str) -> Iterator[None]:
+    """Those streams begin anew, from the seed and the purpose, and go on at the end as they were before."""
+    from kcnn.machine.keras_internals import exchange_global_seed
+
+    start = number(seed, purpose)
+    with kept_streams():
+        random.seed(start)
+        np.random.seed(start)
+        exchange_global_seed((start, None))
+        _seed_torch(start)
+        yield
+
+
+@contextmanager
+def _kept_torch() -> Iterator[None]:
     import keras
 
     if keras.backend.backend() != "torch":
@@ -92,7 +101,7 @@ def _seed_torch(seed: int) -> None:
 def seed_dropout(model: Any, seed: int, epoch: int) -> None:
     """Let the dropout of a Keras model draw from (seed, epoch), each layer from a stream of its own.
 
-    torch's own stream is set: native dropout draws from it.
+    torch's own stream is set, too, from which native dropout draws: call it inside `kept_streams`.
     """
     from kcnn.machine.keras_internals import all_layers
 

@@ -71,7 +71,7 @@ def range_test(recipe: Recipe, low: float, high: float, steps: int) -> RangeTest
     Raises:
         KcnnError: the data are not there, or the loss was not finite from the start.
     """
-    from kcnn.machine.randomness import kept_torch, seed_dropout
+    from kcnn.machine.randomness import kept_streams, seed_dropout
     from kcnn.recipes.parts import check_accumulation, check_augment, load_parts
     from kcnn.recipes.stages import plan_stages
     from kcnn.training.construct import new_model, prepare, training_batches
@@ -83,7 +83,7 @@ def range_test(recipe: Recipe, low: float, high: float, steps: int) -> RangeTest
     model = new_model(recipe, parts.dataset)
     prepare(model, recipe, stage.frozen)
     batches = training_batches(recipe, stage, parts, 0)
-    with kept_torch():
+    with kept_streams():
         seed_dropout(model, recipe.seed, 0)
         return sweep(model, batches, np.geomspace(low, high, steps))
 

@@ -8,7 +8,7 @@ from kcnn.data.batches import Direct, EvaluationBatches
 from kcnn.errors import KcnnError, UsageError
 from kcnn.machine.backend import device_name
 from kcnn.machine.files import write_json, write_text
-from kcnn.machine.randomness import kept_torch
+from kcnn.machine.randomness import kept_streams
 from kcnn.recipes.files import read_recipe
 from kcnn.recipes.origin import check_images
 from kcnn.recipes.parts import Parts, check_parts, load_parts
@@ -26,6 +26,7 @@ from kcnn.training.job import Job
 from kcnn.training.state import resumable
 
 
+@kept_streams()
 def train(recipe: Recipe, run: RunDir, resume: bool = False) -> dict[str, Any]:
     """Train, pick the best epoch on validation, score it once on test, and return what is in `result.json`.
 
@@ -108,7 +109,7 @@ def _fit(model: Any, job: Job, stage: Stage) -> None:
     history, validation = job.history, job.parts.validation
     batches = training_batches(job.recipe, stage, job.parts, history.epochs)
     progress = ShowProgress(history, job.recipe.epochs)
-    with kept_torch(), closing(progress):
+    with closing(progress):
         model.fit(
             Direct(batches),
             epochs=stage.last,

@@ -37,7 +37,7 @@ class LearningRate(keras.callbacks.Callback):
 class Randomness(keras.callbacks.Callback):
     """Dropout draws from (seed, epoch) alone, so that a resumed run continues as if it had not stopped.
 
-    On torch that is torch's own stream: wrap the `fit` in `kcnn.machine.randomness.kept_torch`.
+    For torch's own stream see `kcnn.machine.randomness.seed_dropout`.
     """
 
     def __init__(self, seed: int) -> None:
