@@ -1,5 +1,6 @@
 """`kcnn study`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def show(name: str) -> None:
     from kcnn.studies.words import reported
 
     study = find_study(name)
-    click.echo(f"{study.title}\n\n{study.about}\n")
+    click.echo(f"{study.title}\n\n{click.wrap_text(study.about, 100, preserve_paragraphs=True)}\n")
     for row in study.rows.values():
         source = f" ({row.source})" if row.source else ""
         click.echo(f"{row.name}: reported {reported(row.reported)}{source}")
@@ -50,8 +51,11 @@ def show(name: str) -> None:
         if row.test_of:
             augment = ",".join(f"{key}={value:g}" for key, value in (row.augment or {}).items())
             click.echo(f"  tests {row.test_of} with {' and '.join(filter(None, (augment, row.tta)))}")
+        if row.weights_of:
+            click.echo(f"  starts from the weights of {row.weights_of}")
         for settings, recipe in row.recipes.items():
-            click.echo(f"  {SETTINGS[settings] if study.has_own else 'settings'}: {train_command(recipe)}")
+            shown = train_command(replace(recipe, weights="") if row.weights_of else recipe)
+            click.echo(f"  {SETTINGS[settings] if study.has_own else 'settings'}: {shown}")
 
 
 @command.command("run")

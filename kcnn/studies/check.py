@@ -14,7 +14,7 @@ from kcnn.studies.study import OWN, REPORTED, Row, Study, folder_name
 
 STUDY_KEYS = ("title", "about", "seeds", "base", "own", "row")
 WORDS = ("name", "source", "note", "against", "weights_of", "test_of")
-ROW_KEYS = (*WORDS, "reported", "seeds", "own", "test")
+ROW_KEYS = (*WORDS, "reported", "seeds", "recipe", "own", "test")
 TEST_KEYS = ("augment", "tta")
 # What is learned from what: kcnn's own recipe for a row has these from the row, unless it says otherwise.
 SHARED = ("model", "model_options", "dataset", "data_dir", "classes", "image_size")
@@ -92,7 +92,8 @@ def _trains(row: Row, entry: Values, base: Values, own: Values) -> Row:
         raise UsageError("test belongs to a row with test_of.")
     start = {"weights": f"row {row.weights_of}"} if row.weights_of else {}
     keys = {key: value for key, value in entry.items() if key in FIELDS}
-    recipes = {REPORTED: Recipe.of({**base, **keys, **start})}
+    base = _values(_shipped(entry["recipe"])) if "recipe" in entry else base
+    recipes = {REPORTED: Recipe.of({**_changed(base, keys), **start})}
     if "own" in entry:
         recipes[OWN] = _own_recipe(recipes[REPORTED], {**own, **_table(entry, "own"), **start})
     return replace(row, recipes=recipes)
@@ -105,14 +106,23 @@ def _own_recipe(reported: Recipe, changes: dict[str, Any]) -> Recipe:
     try:
         _check_seed(changes)
         start = _shipped(name) if name else find_recipe("", shared["model"], shared["dataset"])[1]
-        return Recipe.of({**_values(start), **shared})
+        return Recipe.of(_changed(_values(start), shared))
     except UsageError as error:
         raise UsageError(f"own: {error}") from error
 
 
+def _changed(values: Values, changes: Values) -> dict[str, Any]:
+    """The values with the changes; as in `kcnn train`, fewer epochs warm up for half of them at most."""
+    changed = {**values, **changes}
+    epochs, warmup = changes.get("epochs"), values.get("warmup_epochs", 0)
+    if type(epochs) is int and isinstance(warmup, (int, float)) and "warmup_epochs" not in changes:
+        changed["warmup_epochs"] = min(warmup, epochs / 2)
+    return changed
+
+
 def _tests(row: Row, entry: Values, base: Values, own: Values) -> Row:
     """The row with what it changes in the test."""
-    trains = [key for key in entry if key in FIELDS or key in ("own", "seeds")]
+    trains = [key for key in entry if key in FIELDS or key in ("recipe", "own", "seeds")]
     if trains:
         raise UsageError(f"it tests the networks of {row.test_of} and trains none: leave out {', '.join(trains)}.")
     test = _table(entry, "test")
@@ -179,7 +189,7 @@ def _base(value: Any) -> Values:
 
 def _shipped(name: Any) -> Recipe:
     shipped = shipped_recipes()
-    if name not in shipped:
+    if not isinstance(name, str) or name not in shipped:
         raise UsageError(unknown("recipe", name, shipped))
     return read_recipe(shipped[name])
 

@@ -11,7 +11,7 @@ from kcnn.machine.files import write_json, write_text
 from kcnn.machine.processes import run_module
 from kcnn.run.directory import RunDir
 from kcnn.studies.command import evaluation
-from kcnn.studies.tasks import FINISHED, OTHER, UNFINISHED, Task, read_result, state_of
+from kcnn.studies.tasks import BLOCKED, FINISHED, UNFINISHED, Task, read_result, state_of
 
 LOOK = 0.3  # seconds between two looks at what is running
 Failures = dict[Path, str]  # path of a task → why
@@ -87,7 +87,7 @@ def work(task: Task, stands: bool, threads: int) -> str:
 
 def _run(task: Task, threads: int) -> str:
     state = state_of(task)
-    if state.kind in (OTHER, FINISHED):
+    if state.kind in (BLOCKED, FINISHED):
         return state.reason
     task.path.parent.mkdir(parents=True, exist_ok=True)
     if task.row.test_of:

@@ -4,6 +4,7 @@ At the top `title`, `about`, `seeds` (how many, or a list), `base` (a shipped re
 and `own` (a table of keys). Each `[[row]]` has a `name`, the recipe keys that it changes, `reported` (an accuracy from
 0 to 1, or words), `source`, `note`, and where they are needed:
 
+- `recipe`: a shipped recipe's name, instead of `base`.
 - `own`: keys that change kcnn's shipped recipe for the row's network and data; the row then runs with these too.
 - `seeds`: other ones than the study's. `against`: the row of the paired test; else the first row.
 - `weights_of`: the row above whose weights it starts from, seed by seed.

@@ -20,7 +20,7 @@ from kcnn.studies.study import OWN, REPORTED, SETTINGS, Row, Study
 # Where the data lie and what computes do not make another run.
 ELSEWHERE = ("data_dir", "device", "tensorboard")
 PLACE = re.compile(r"(own-)?seed(\d+)(?:-x([0-9.e+-]+?))?(?:\.toml|\.failed)?")
-NEW, UNFINISHED, FINISHED, OTHER = "not begun", "unfinished", "finished", "other settings"
+NEW, UNFINISHED, FINISHED, BLOCKED = "not begun", "unfinished", "finished", "blocked"
 
 
 @dataclass(frozen=True)
@@ -114,27 +114,34 @@ def found_tasks(study: Study, folder: Path) -> list[Task]:
 
 def _computed_with(task: Task) -> dict[str, str]:
     """The precision that a run was asked for on this machine, beside what the study says."""
-    path = (task.source if task.row.test_of and task.source else task).path
-    recipe = RunDir(path).recipe
-    return {"precision": read_recipe(recipe).precision} if recipe.exists() else {}
+    run = RunDir((task.source if task.row.test_of and task.source else task).path)
+    try:
+        return {"precision": read_recipe(run.recipe).precision}
+    except KcnnError:  # not there, or damaged
+        return {}
 
 
 def state_of(task: Task) -> State:
-    """How far it is.
+    """How far it is; `BLOCKED` where something else or something damaged lies in its place."""
+    try:
+        return _test_state(task) if task.row.test_of else _run_state(task)
+    except KcnnError as error:
+        return State(BLOCKED, reason=str(error))
 
-    Raises:
-        KcnnError: its recipe or log is damaged.
-    """
-    if task.row.test_of:
-        kept = RunDir(task.path).predictions
-        return State(FINISHED) if kept.exists() and kept.stat().st_size else State(NEW, reason=_last_failure(task))
+
+def _test_state(task: Task) -> State:
+    kept = RunDir(task.path).predictions
+    return State(FINISHED) if kept.exists() and kept.stat().st_size else State(NEW, reason=_last_failure(task))
+
+
+def _run_state(task: Task) -> State:
     if not task.path.exists() or (task.path.is_dir() and not any(task.path.iterdir())):
         return State(NEW, reason=_last_failure(task))
     run = RunDir.open(task.path)
     if changed := _difference(read_recipe(run.recipe), task):
-        return State(OTHER, reason=f"{task.path} is a run with {changed}: move it, or use another directory with -o.")
+        raise KcnnError(f"{task.path} is a run with {changed}: move it, or use another directory with -o.")
     if run.result.exists():
-        return State(FINISHED, task.recipe.epochs)
+        return State(FINISHED, finished_epochs(run))
     return State(UNFINISHED, finished_epochs(run), _last_failure(task))
 
 

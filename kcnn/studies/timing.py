@@ -19,10 +19,11 @@ from kcnn.machine.processes import run_module
 from kcnn.recipes.files import read_recipe
 from kcnn.recipes.recipe import Recipe
 from kcnn.recipes.stages import plan_stages
-from kcnn.studies.tasks import FINISHED, OTHER, Task, state_of
+from kcnn.studies.tasks import BLOCKED, FINISHED, Task, state_of
 
 ENOUGH = 1.5  # seconds of steps; the first step alone, where it takes as long
 STEPS = 20
+START = 5.0  # seconds until a process has imported all and read its data
 # What decides how long a step takes.
 KEYS = ("backend", "device", "precision", "model", "model_options", "dataset", "data_dir", "image_size", "limit_train")
 
@@ -61,17 +62,17 @@ def _measured(kinds: Mapping[str, Recipe], backend: str, threads: int) -> dict[s
 
 
 def expected_seconds(task: Task, measured: Measured) -> float | None:
-    """How long what is left of a task takes, the start of its process not counted; None if that is not known."""
+    """How long what is left of a task takes; None if that is not known."""
     state = state_of(task)
     kinds = {part.batch_size: measured.get(_kind(part)) for part in _parts(task.recipe)}
     costs = {size: found for size, found in kinds.items() if isinstance(found, Costs)}
-    if state.kind in (FINISHED, OTHER):
+    if state.kind in (FINISHED, BLOCKED):
         return 0.0
     if len(costs) < len(kinds):
         return None
     seconds = 0.0 if task.row.test_of else _training(task.recipe, state.epochs, costs)
     any_size = next(iter(costs.values()))
-    return seconds + any_size.look * any_size.test
+    return START + seconds + any_size.look * any_size.test
 
 
 def _training(recipe: Recipe, done: int, costs: Mapping[int, Costs]) -> float:
