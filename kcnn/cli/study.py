@@ -8,6 +8,7 @@ import click
 
 from kcnn.cli.options import as_json, data_dir, print_json, print_table, say
 from kcnn.errors import KcnnError, UsageError
+from kcnn.errors import command as to_type
 
 LONG = 600  # seconds; a study that takes longer is begun after a question only, where somebody can answer
 
@@ -196,11 +197,11 @@ def _finish(study: Any, folder: Path, tasks: list[Any]) -> None:
     from kcnn.studies.tasks import FINISHED, state_of
 
     _print(study_report(study, folder))
-    say(f"\nNext: kcnn study report {folder}")
+    say(f"\nNext: {to_type('study', 'report', folder)}")
     left = [task for task in tasks if state_of(task).kind != FINISHED]
     if left:
         raise KcnnError(
-            f"{len(left)} of {len(tasks)} runs are not finished: see the table above, or kcnn study status {folder}"
+            f"{len(left)} of {len(tasks)} runs are not finished: see above, or {to_type('study', 'status', folder)}"
         )
 
 

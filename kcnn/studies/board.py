@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from kcnn.errors import KcnnError
 from kcnn.results.kept import read_predictions
 from kcnn.run.directory import RunDir
-from kcnn.studies.tasks import Task, finished_epochs, read_result
+from kcnn.studies.tasks import Task, finished_epochs, finished_result
 from kcnn.studies.words import duration
 
 MOST_NAMES = 3  # of running tasks in the line
@@ -90,7 +90,7 @@ def _accuracy(task: Task) -> str:
         if task.row.test_of:
             found = read_predictions(run.predictions)
             return f"{(found.labels == found.predicted).mean():.4f}"
-        result = read_result(run)
+        result = finished_result(run)
         return f"{result['test']['accuracy']:.4f} in {duration(result['seconds'])}"
     except (KcnnError, KeyError) as error:
         return f"unknown ({error})"

@@ -2,11 +2,12 @@
 
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from kcnn.errors import KcnnError, UsageError
-from kcnn.machine.files import write_text
+from kcnn.errors import KcnnError, UsageError, command
+from kcnn.machine.files import write_new
 from kcnn.studies.study import Study, read_study, shipped_studies
 
 COPY = "study.toml"
@@ -21,8 +22,8 @@ def begin(study: Study, folder: Path) -> None:
     copy = folder / COPY
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(copy, study.text)
-        return
+        with suppress(FileExistsError):  # another process begins it at this moment
+            write_new(copy, study.text)
     if not copy.is_file():
         raise UsageError(f"{folder} already exists and is no study's directory: name another one with -o.")
     before = read_study(copy)
@@ -33,7 +34,7 @@ def begin(study: Study, folder: Path) -> None:
         raise UsageError(f"{folder} is the directory of another study, {before.title!r}: name another one with -o.")
     raise UsageError(
         f"The study has changed since {folder} began: {_changes(*values)}. Name another directory with -o, "
-        f"or go on as it was: kcnn study run {copy} -o {folder}"
+        f"or go on as it was: {command('study', 'run', copy, '-o', folder)}"
     )
 
 

@@ -11,7 +11,7 @@ from kcnn.machine.files import write_json, write_text
 from kcnn.machine.processes import run_module
 from kcnn.run.directory import RunDir
 from kcnn.studies.command import evaluation
-from kcnn.studies.tasks import BLOCKED, FINISHED, UNFINISHED, Task, read_result, state_of
+from kcnn.studies.tasks import BLOCKED, FINISHED, UNFINISHED, Task, finished_result, state_of
 
 LOOK = 0.3  # seconds between two looks at what is running
 Failures = dict[Path, str]  # path of a task → why
@@ -102,10 +102,10 @@ def _run(task: Task, threads: int) -> str:
 
 def _note(task: Task) -> str:
     """Write beside a run's scores what it was in the study, and over which part of the epochs."""
-    path = RunDir(task.path).result
-    if not task.row.test_of:
+    run = RunDir(task.path)
+    if not task.row.test_of and (result := finished_result(run)):
         place = {"row": task.row.name, "settings": task.settings, "epochs_scale": task.scale}
-        write_json(path, {**read_result(RunDir(task.path)), "study": place})
+        write_json(run.result, {**result, "study": place})
     return ""
 
 

@@ -9,14 +9,14 @@ from statistics import fmean, stdev
 from typing import Any
 
 from kcnn.compare.runs import short_names
-from kcnn.errors import KcnnError
+from kcnn.errors import KcnnError, command
 from kcnn.recipes.files import read_recipe
 from kcnn.results.kept import Predictions, read_predictions
 from kcnn.run.directory import RunDir
 from kcnn.studies.command import task_command, train_command
 from kcnn.studies.paired import Paired, compare_paired
 from kcnn.studies.study import REPORTED, Row, Study, folder_name
-from kcnn.studies.tasks import FINISHED, Task, found_tasks, read_result, state_of
+from kcnn.studies.tasks import FINISHED, Task, finished_result, found_tasks, state_of
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,9 @@ def _outcome(run: RunDir, seed: int) -> Outcome:
     Raises:
         KcnnError: it is not finished, or a file is damaged.
     """
-    result = read_result(run)
+    result = finished_result(run)
+    if not result:
+        raise KcnnError(f"{run.path} is not finished. Go on with: {command('train', '--resume', run.path)}")
     kept = read_predictions(run.predictions) if run.predictions.exists() else None
     validation = (result.get("validation") or {}).get("accuracy")
     costs = {key: result.get(key) for key in ("epochs", "seconds", "pflop")}

@@ -1,6 +1,5 @@
 """What a study has to do: each row with each of its settings and seeds is a task with a place of its own."""
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from kcnn.recipes.files import read_recipe
 from kcnn.recipes.recipe import Recipe
 from kcnn.run.directory import RunDir
 from kcnn.run.history import read_history
+from kcnn.run.result import read_result
 from kcnn.studies.scaling import scale_epochs
 from kcnn.studies.study import OWN, REPORTED, SETTINGS, Row, Study
 
@@ -140,9 +140,11 @@ def _run_state(task: Task) -> State:
     run = RunDir.open(task.path)
     if changed := _difference(read_recipe(run.recipe), task):
         raise KcnnError(f"{task.path} is a run with {changed}: move it, or use another directory with -o.")
-    if run.result.exists():
-        return State(FINISHED, finished_epochs(run))
-    return State(UNFINISHED, finished_epochs(run), _last_failure(task))
+    epochs = finished_epochs(run)
+    try:
+        return State(FINISHED, epochs) if finished_result(run) else State(UNFINISHED, epochs, _last_failure(task))
+    except KcnnError as error:  # resuming the run writes its result anew
+        return State(UNFINISHED, epochs, str(error))
 
 
 def finished_epochs(run: RunDir) -> int:
@@ -153,17 +155,13 @@ def finished_epochs(run: RunDir) -> int:
         return 0
 
 
-def read_result(run: RunDir) -> dict[str, Any]:
-    """What is in `result.json`.
+def finished_result(run: RunDir) -> dict[str, Any]:
+    """What is in `result.json` of a finished run; empty for another one.
 
     Raises:
-        KcnnError: it is not there, or damaged.
+        KcnnError: it is damaged.
     """
-    try:
-        result = json.loads(run.result.read_text(encoding="utf-8"))
-        return dict(result) | {"test": dict(result["test"])}
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise KcnnError(f"{run.result} is missing or damaged; `kcnn train --resume {run.path}` writes it.") from error
+    return read_result(run, finished_epochs(run))
 
 
 def _last_failure(task: Task) -> str:

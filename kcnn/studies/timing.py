@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from kcnn.errors import KcnnError
-from kcnn.machine.files import write_json, write_text
+from kcnn.machine.files import scratch, write_json, write_text
 from kcnn.machine.processes import run_module
 from kcnn.recipes.files import read_recipe
 from kcnn.recipes.recipe import Recipe
@@ -54,11 +53,11 @@ def measure(tasks: Sequence[Task], threads: int, say: Callable[[str], None]) -> 
 
 
 def _measured(kinds: Mapping[str, Recipe], backend: str, threads: int) -> dict[str, Costs | str]:
-    with TemporaryDirectory(prefix="kcnn-") as folder:
+    with scratch() as folder:
         for index, recipe in enumerate(kinds.values()):
-            write_text(Path(folder, f"{index}.toml"), recipe.to_toml())
-        reason = run_module("kcnn.studies.timing", [folder], backend, threads=threads)
-        return {name: _read(Path(folder, f"{index}.json"), reason) for index, name in enumerate(kinds)}
+            write_text(folder / f"{index}.toml", recipe.to_toml())
+        reason = run_module("kcnn.studies.timing", [str(folder)], backend, threads=threads)
+        return {name: _read(folder / f"{index}.json", reason) for index, name in enumerate(kinds)}
 
 
 def expected_seconds(task: Task, measured: Measured) -> float | None:

@@ -5,8 +5,8 @@ import subprocess
 import sys
 
 import pytest
-from helpers import one_line_error
 
+from helpers import one_line_error
 from kcnn.cli import main, study
 from kcnn.studies import timing
 from kcnn.studies.study import find_study, shipped_studies

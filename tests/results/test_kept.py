@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from helpers import one_line_error, random_images
 
+from helpers import one_line_error, random_images
 from kcnn.errors import KcnnError, UsageError
 from kcnn.models.flops import training_pflop
 from kcnn.models.registry import build_model

@@ -1,8 +1,8 @@
 """The directory of a study: its own, another one's, or of a study that has changed; nothing in it is written over."""
 
 import pytest
-from helpers import one_line_error
 
+from helpers import one_line_error
 from kcnn.errors import KcnnError
 from kcnn.studies.folder import begin, open_folder
 from kcnn.studies.study import read_study, shipped_studies

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from helpers import one_line_error, write_pictures
 
+from helpers import one_line_error, write_pictures
 from kcnn.cli import main
 from kcnn.data.dataset import Split
 from kcnn.results.kept import Predictions
@@ -177,7 +177,7 @@ def test_mistakes_of_the_command(trained, cli, tmp_path):
     one_line_error(cli("report", run, "-o", tmp_path / "page.txt"), 2, "a page's name ends in .html")
     one_line_error(cli("report", tmp_path / "none", "-o", tmp_path / "x.html"), 1, "There is no run directory")
     RunDir(run).result.unlink()
-    one_line_error(cli("report", run, "-o", tmp_path / "x.html"), 1, "result.json is missing or damaged")
+    one_line_error(cli("report", run, "-o", tmp_path / "x.html"), 1, "is not finished. Go on with: kcnn train --resume")
     assert (run / "report.html").read_text() == "my own page"
     assert not (tmp_path / "x.html").exists()
 

@@ -7,7 +7,6 @@ import threading
 from types import SimpleNamespace
 
 from helpers import one_line_error
-
 from kcnn.errors import KcnnError
 from kcnn.recipes.files import read_recipe
 from kcnn.run.directory import RunDir
@@ -78,6 +77,18 @@ def test_an_unfinished_run_is_resumed(small, here, cli, tmp_path, monkeypatch):
     assert here[-1] == ["train", "--resume", str(whole.path)]
     assert state_of(whole) == State(FINISHED, 4)
     assert not whole.failure_file.exists()
+
+
+def test_a_damaged_result_is_written_anew(done, here, cli, tmp_path):
+    folder = tmp_path / "out"
+    shutil.copytree(done, folder)
+    result = folder / "plain/seed0/result.json"
+    whole = json.loads(result.read_text())
+    result.write_text(result.read_text()[:40])
+    options = ("--rows", "plain", "--settings", "reported", "-o", folder)
+    assert cli("study", "run", done.parent / "small.toml", *options).exit_code == 0
+    assert here == [["train", "--resume", str(folder / "plain/seed0")]]
+    assert json.loads(result.read_text()) == whole
 
 
 def test_a_run_of_other_settings_is_not_touched(done, here, small, cli, tmp_path):

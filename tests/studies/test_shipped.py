@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from helpers import balanced_labels, random_images
 
+from helpers import balanced_labels, random_images
 from kcnn.cli import main
 from kcnn.data.dataset import Dataset, Split
 from kcnn.errors import KcnnError

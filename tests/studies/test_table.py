@@ -122,7 +122,7 @@ def test_damaged_files_are_the_failure_of_their_row(done, tmp_path, cli):
     (tmp_path / "out/plain/seed1/predictions.npz").write_text("x")
     (tmp_path / "out/i-moved-i/seed0/recipe.toml").write_text("= 3")
     report = study_report(read_study(done / "study.toml"), tmp_path / "out")
-    assert [text.split(" is ")[-1][:7] for text in line(report, "plain").failures] == ["missing", "damaged"]
+    assert [text.split(" is ")[-1][:7] for text in line(report, "plain").failures] == ["not JSO", "damaged"]
     assert line(report, "plain").mean() is None
     assert len(line(report, "<i>moved</i>").outcomes) == 1
     assert cli("study", "report", tmp_path / "out").exit_code == 0
