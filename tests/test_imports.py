@@ -45,6 +45,7 @@ FLOORS = (
     ("results", "export"),
     ("training",),
     ("bench", "compare"),
+    ("studies",),
     ("cli",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -4,6 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
+import click
 import pytest
 
 from kcnn.cli import main
@@ -30,6 +31,9 @@ def test_commands_parse(words):
     name, *arguments = words
     command = main.commands[name]
     context = command.make_context(name, list(arguments))
+    if isinstance(command, click.Group):
+        name, *arguments = arguments
+        context = command.commands[name].make_context(name, arguments)
     if name == "train" and not context.params["resume"]:
         recipe = context.params["recipe"]
         if not recipe.endswith(".toml"):

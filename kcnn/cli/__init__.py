@@ -21,7 +21,9 @@ from kcnn.cli import (
     plot,
     predict,
     recipes,
+    report,
     schedule,
+    study,
     train,
 )
 from kcnn.cli.hints import did_you_mean
@@ -81,7 +83,7 @@ def main() -> None:
 
 
 COMMANDS = (
-    *(train, evaluate, predict, export, compare),
+    *(train, evaluate, predict, export, compare, study, report),
     *(models, datasets, data, recipes, plot, schedule, lr_find, bench, doctor),
 )
 for module in COMMANDS:

@@ -5,7 +5,18 @@ from typing import Any
 
 import click
 
-from kcnn.cli.options import as_json, backend, data_dir, device, new_file, print_json, print_table, tta, write_csv
+from kcnn.cli.options import (
+    as_json,
+    backend,
+    data_dir,
+    device,
+    new_file,
+    parse_augment,
+    print_json,
+    print_table,
+    tta,
+    write_csv,
+)
 
 
 @click.command("evaluate")
@@ -13,6 +24,8 @@ from kcnn.cli.options import as_json, backend, data_dir, device, new_file, print
 @click.option("--split", default="test", metavar="test|validation", show_default=True, help="The images to score on.")
 @click.option("--top", default=0, type=click.IntRange(min=0), metavar="K", help="Add the accuracy among the K best.")
 @click.option("--csv", "table", type=click.Path(path_type=Path), metavar="FILE", help="Write scores by class there.")
+@click.option("--predictions", type=click.Path(path_type=Path), metavar="FILE", help="Keep all probabilities there.")
+@click.option("--augment", metavar="LIST", help="Augment each image once before it is scored, such as crop,flip.")
 @tta
 @data_dir
 @backend
@@ -23,6 +36,8 @@ def command(
     split: str,
     top: int,
     table: Path | None,
+    predictions: Path | None,
+    augment: str | None,
     tta: tuple[str, ...],
     data_dir: str,
     backend: str,
@@ -30,19 +45,27 @@ def command(
     as_json: bool,
 ) -> None:
     """Score the best model of RUN on its test images, or on those that it kept for validation."""
-    _check(run, split, table)
+    _check(run, split, table, predictions)
+    moves = _moves(augment)
     from kcnn.machine.backend import INFERENCE, select
 
     select(backend, device, allowed=INFERENCE)
     from kcnn.results.scores import evaluate_run
 
-    report = evaluate_run(run, data_dir, split, top, tta)
+    report = evaluate_run(run, data_dir, split, top, tta, moves, predictions)
     if table is not None:
         write_csv(table, report["per_class"])
     print_json(report) if as_json else _print(report, split)
 
 
-def _check(run: Path, split: str, table: Path | None) -> None:
+def _moves(augment: str | None) -> dict[str, float]:
+    """The augmentations of the test images, by name."""
+    from kcnn.data.augment.operations import check_magnitudes
+
+    return check_magnitudes(parse_augment(augment)) if augment else {}
+
+
+def _check(run: Path, split: str, *files: Path | None) -> None:
     """What is wrong with the arguments is told before keras is imported."""
     from kcnn.errors import UsageError, unknown
     from kcnn.results.scores import SPLITS
@@ -50,8 +73,8 @@ def _check(run: Path, split: str, table: Path | None) -> None:
 
     if split not in SPLITS:
         raise UsageError(unknown("split", split, SPLITS))
-    if table is not None:
-        new_file(table)
+    for file in filter(None, files):
+        new_file(file)
     RunDir.open(run).checkpoint()
 
 

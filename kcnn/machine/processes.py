@@ -11,11 +11,14 @@ from kcnn.machine.backend import OURS
 from kcnn.machine.stopping import ending
 
 
-def run_module(module: str, arguments: list[str], backend: str, relay: Callable[[str], None] | None = None) -> str:
+def run_module(
+    module: str, arguments: list[str], backend: str, relay: Callable[[str], None] | None = None, threads: int = 0
+) -> str:
     """Run `python -m module arguments…` of this interpreter on `backend` and wait for it.
 
     Args:
         relay: is given each line of the child's stderr at once.
+        threads: how many the child may compute with; 0: as many as it likes.
 
     Returns:
         "" if it ended well, else the reason in one line: the last that it said.
@@ -24,7 +27,7 @@ def run_module(module: str, arguments: list[str], backend: str, relay: Callable[
     lines = [""]
     child = subprocess.Popen(
         command,
-        env=environment(backend),
+        env=environment(backend) | ({"OMP_NUM_THREADS": str(threads)} if threads else {}),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         encoding="utf-8",
@@ -47,6 +50,14 @@ def environment(backend: str) -> dict[str, str]:
     here = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))
     return {**os.environ, "KERAS_BACKEND": backend, OURS: "1", "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+
+
+def processors() -> int:
+    """How many threads this process may compute with: OMP_NUM_THREADS, or the processors that it may use."""
+    named = os.environ.get("OMP_NUM_THREADS", "")
+    if named.isdigit() and int(named):
+        return int(named)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _reason(code: int, last_line: str) -> str:

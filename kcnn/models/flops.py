@@ -1,4 +1,4 @@
-"""Floating-point operations of one forward pass."""
+"""Floating-point operations of one forward pass, and of a training."""
 
 import math
 from typing import Any
@@ -19,3 +19,11 @@ def layer_flops(layer: Any) -> int:
         return 0
     positions = math.prod(layer.output.shape[1:-1])  # pixels of the output; 1 for a dense layer
     return 2 * positions * math.prod(kernel.shape)
+
+
+def training_pflop(model: Any, images: int) -> float:
+    """PFLOP (10^15) of training on so many images, each epoch's counted anew.
+
+    A step costs three forward passes: one forward, one for the gradient of the weights and one for that of the inputs.
+    """
+    return float(f"{3 * images * model_flops(model) / 1e15:.4g}")

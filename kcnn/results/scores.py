@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from kcnn.data.registry import load_dataset
 from kcnn.errors import UsageError, unknown
 from kcnn.recipes.files import read_recipe
 from kcnn.recipes.origin import changed_images, digest
+from kcnn.results.kept import keep_predictions
 from kcnn.results.logits import check_form, predict_views, softmax
+from kcnn.results.views import augmented_images
 from kcnn.run.checkpoint import check_classes, read_info
 from kcnn.run.directory import RunDir
 
@@ -136,15 +138,24 @@ def _tell_changes(run: RunDir, split: str, images: Split) -> None:
 
 
 def evaluate_run(
-    path: Path, data_dir: str = "", split: str = "test", top: int = 0, tta: Sequence[str] = ()
+    path: Path,
+    data_dir: str = "",
+    split: str = "test",
+    top: int = 0,
+    tta: Sequence[str] = (),
+    augment: Mapping[str, float] | None = None,
+    keep: Path | None = None,
 ) -> dict[str, Any]:
     """Score a run's best model on one of its parts; see `full_report`, whose "test" is here called as the part.
 
     The score has two numbers more: "ece" (see `calibration`), and "topK" for `top` K above 0. `tta` names views that
-    are averaged, see `predict_views`.
+    are averaged, see `predict_views`. With `augment` each image is first augmented, once, by the run's seed.
+
+    Args:
+        keep: a file for what the model said of each image, see `keep_predictions`.
 
     Raises:
-        UsageError: an unknown part.
+        UsageError: an unknown part, or an augmentation that the images cannot take.
         KcnnError: no such run, no checkpoint in it, or its data are not there.
     """
     from kcnn.native.acceleration import accelerate
@@ -155,7 +166,12 @@ def evaluate_run(
     model, _ = load_model(run.checkpoint())
     check_form(model, images.images)
     accelerate(model)
-    logits = predict_views(model, images.images, tta)
+    pixels = images.images
+    if augment:
+        pixels = augmented_images(pixels, augment, read_recipe(run.recipe).seed, len(class_names))
+    logits = predict_views(model, pixels, tta)
+    if keep:
+        keep_predictions(keep, logits, images.labels)
     report = full_report(logits, images.labels, class_names)
     scores = report.pop("test") | {"ece": calibration(logits, images.labels)["ece"]}
     if top:

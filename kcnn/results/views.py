@@ -1,12 +1,15 @@
-"""Test-time augmentation: several views of each image, whose probabilities are averaged."""
+"""Other looks at test images: several views whose probabilities are averaged, or one drawn as in training."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 
 import numpy as np
 
 from kcnn.errors import listed
 
+BATCH = 1000  # images augmented at a time
+TEST = (0, 1)  # beside (seed, number), it sets the generator apart from those of training
+MIXING = ("mixup", "cutmix")
 VIEWS = ("flip", "shift")  # 2 views; 5 views: as it is, and moved down, up, right, left
 
 
@@ -37,3 +40,25 @@ def _moved(images: np.ndarray, down: int, right: int) -> np.ndarray:
         :, max(-down, 0) : height + min(-down, 0), max(-right, 0) : width + min(-right, 0)
     ]
     return moved
+
+
+def augmented_images(images: np.ndarray, augment: Mapping[str, float], seed: int, classes: int) -> np.ndarray:
+    """Each test image (n, height, width, channels) once, as augmentation draws it with the seed: a harder test set.
+
+    Raises:
+        UsageError: an augmentation that these images cannot take, or that mixes images of different classes.
+    """
+    from keras import ops
+
+    from kcnn.data.augment import operations
+
+    if mixing := [name for name in augment if name in MIXING]:
+        raise UsageError(f"{', '.join(mixing)} would give a test image two classes: leave it out.")
+    operations.check_data(augment, images.shape[1:], classes, len(images))
+    parts = []
+    for index, start in enumerate(range(0, len(images), BATCH)):
+        part = images[start : start + BATCH]
+        steps = operations.draw(augment, len(part), part.shape[1:], np.random.default_rng((seed, index, *TEST)))
+        moved, _ = operations.apply(ops.convert_to_tensor(part), ops.zeros((len(part), 1)), steps)
+        parts.append(np.asarray(ops.convert_to_numpy(moved)))
+    return np.concatenate(parts)

@@ -7,7 +7,7 @@ from kcnn.machine.files import new_folder, remove_leftovers
 
 FILES = (
     *("recipe.toml", "manifest.json", "log.csv", "best.keras", "last.keras"),
-    *("result.json", "curves.png", "confusion.png"),
+    *("result.json", "predictions.npz", "curves.png", "confusion.png"),
 )
 
 
@@ -17,7 +17,7 @@ class RunDir:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.recipe, self.manifest, self.log, self.best, self.last, *results = (path / name for name in FILES)
-        self.result, self.curves, self.confusion = results
+        self.result, self.predictions, self.curves, self.confusion = results
 
     @classmethod
     def create(cls, path: Path | None, name: str, recipe: str = "") -> "RunDir":
@@ -75,7 +75,7 @@ class RunDir:
 
     def reopen(self) -> None:
         """Take the results away, before a finished run goes on and they are no longer true."""
-        for path in (self.result, self.confusion, self.curves):
+        for path in (self.result, self.predictions, self.confusion, self.curves):
             path.unlink(missing_ok=True)
 
     def withdraw(self) -> None:

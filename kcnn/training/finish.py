@@ -11,7 +11,9 @@ from kcnn import plots
 from kcnn.errors import command
 from kcnn.machine.backend import device_name
 from kcnn.machine.files import write_json
+from kcnn.models.flops import training_pflop
 from kcnn.native.acceleration import accelerate
+from kcnn.results.kept import keep_predictions
 from kcnn.results.logits import predict_logits
 from kcnn.results.scores import full_report, score
 from kcnn.run.checkpoint import load_model, save_model
@@ -32,8 +34,11 @@ def finish_run(job: Job) -> dict[str, Any]:
     model, _ = load_model(job.run.best)
     accelerate(model)
     dataset, known = job.parts.dataset, known_result(job.run, job.history)
-    report = full_report(predict_logits(model, dataset.test.images), dataset.test.labels, dataset.class_names)
+    logits = predict_logits(model, dataset.test.images)
+    report = full_report(logits, dataset.test.labels, dataset.class_names)
     result = known or _result(job, model, report)
+    if not job.run.predictions.exists():
+        keep_predictions(job.run.predictions, logits, dataset.test.labels)
     if not known:
         write_json(job.run.result, result)
     _draw_pictures(job, report, missing_only=bool(known))
@@ -62,6 +67,7 @@ def _result(job: Job, model: Any, report: dict[str, Any]) -> dict[str, Any]:
         "seconds": round(history.seconds, 2),
         "images_per_second": history.images_per_second,
         "parameters": model.count_params(),
+        "pflop": training_pflop(model, len(job.parts.train) * history.epochs),
         "backend": keras.backend.backend(),
         "device": device_name(),
     }
