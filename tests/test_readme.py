@@ -30,10 +30,11 @@ def test_the_readme_shows_the_main_commands():
 def test_commands_parse(words):
     name, *arguments = words
     command = main.commands[name]
-    context = command.make_context(name, list(arguments))
+    root = click.Context(main, **main.context_settings)  # click keeps the help option that it first meets
+    context = command.make_context(name, list(arguments), parent=root)
     if isinstance(command, click.Group):
         name, *arguments = arguments
-        context = command.commands[name].make_context(name, arguments)
+        context = command.commands[name].make_context(name, arguments, parent=root)
     if name == "train" and not context.params["resume"]:
         recipe = context.params["recipe"]
         if not recipe.endswith(".toml"):

@@ -1,5 +1,6 @@
 """A wrong option is told with the right one, for every command."""
 
+import click
 import pytest
 
 from helpers import one_line_error
@@ -42,7 +43,14 @@ def test_the_error_names_them(cli):
     one_line_error(cli("train", "--frobnicate"), 2, "No such option --frobnicate. See --help.")
 
 
-@pytest.mark.parametrize("command", main.commands)
-def test_every_command_has_its_hints(cli, command):
-    option = next(name for parameter in main.commands[command].params for name in parameter.opts if name[:2] == "--")
-    one_line_error(cli(command, f"{option}x"), 2, f"Did you mean {option}")
+def leaves(group):
+    """(words, command) of every command below a group."""
+    for name, command in group.commands.items():
+        below = leaves(command) if isinstance(command, click.Group) else [((), command)]
+        yield from (((name, *words), leaf) for words, leaf in below)
+
+
+@pytest.mark.parametrize(("words", "command"), leaves(main))
+def test_every_command_has_its_hints(cli, words, command):
+    option = next(name for parameter in command.params for name in parameter.opts if name[:2] == "--")
+    one_line_error(cli(*words, f"{option}x"), 2, f"Did you mean {option}")
