@@ -1,5 +1,6 @@
 """The command line: one file a command. Nothing here imports keras or torch before a command runs."""
 
+import errno
 import os
 import signal
 import sys
@@ -68,7 +69,10 @@ def _reader_left() -> None:
 
 
 def _file_error(error: OSError) -> str:
-    advice = {13: "Choose a place where you may write.", 28: "Free some space, then run again."}
+    advice = {
+        **{errno.EACCES: "Choose a place where you may write.", errno.ENOSPC: "Free some space, then run again."},
+        **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), "Move it away, or choose another place."),
+    }
     name = f"{error.filename}: " if error.filename else ""
     return f"{name}{error.strerror or error}. {advice.get(error.errno or 0, 'Check that the file can be read.')}"
 

@@ -13,8 +13,8 @@ from kcnn.errors import KcnnError, UsageError, command
 TAKEN = ("epochs", "data_dir", "device")  # options beside --resume; each is a key of `kcnn.recipes.origin.MAY_CHANGE`
 
 
-def continued(path: Path, options: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
-    """(recipe, run directory, result of a run that is finished or nothing), and a line on stderr about it.
+def continued(path: Path, options: dict[str, Any]) -> tuple[Any, Any]:
+    """(recipe, run directory) of a run that goes on, and a line on stderr about it.
 
     Args:
         path: a run directory, or a file in one.
@@ -29,10 +29,11 @@ def continued(path: Path, options: dict[str, Any]) -> tuple[Any, Any, dict[str, 
     run = RunDir.open(path.parent if path.is_file() else path)
     tell_when_stopped(run)
     plan = _changed(run, {key: options[key] for key in TAKEN if options[key] is not None})
-    if not run.begun:
+    if run.begun:
+        _describe(plan, run)
+    else:
         say(f"{plan.model} on {plan.dataset}, {plan.epochs} epochs, none of them trained yet → {run.path}")
-        return plan, run, {}
-    return plan, run, _begun_before(plan, run)
+    return plan, run
 
 
 def tell_when_stopped(run: Any, new: bool = False) -> None:
@@ -92,23 +93,18 @@ def _changed(run: Any, changes: dict[str, Any]) -> Any:
     return plan.replace(**changes) if changes else plan
 
 
-def _begun_before(plan: Any, run: Any) -> dict[str, Any]:
-    """The result of a run that lacks nothing; empty for one that goes on."""
-    from kcnn.machine.files import write_text
+def _describe(plan: Any, run: Any) -> None:
+    """How far the run is, and what has changed since it began; what may not change is refused before keras is read."""
     from kcnn.recipes.origin import check_recipe
     from kcnn.training.state import finished, outcome, resumable
 
     info, history = resumable(plan, run)
-    result = outcome(plan, run, history)
-    if result:
-        say(f"{run.path} is finished already: {history.epochs} epochs, nothing is missing.")
-        if not run.log.exists() or run.log.read_bytes() != history.to_csv().encode():
-            write_text(run.log, history.to_csv())
-        return result
-    verb = "completing" if finished(plan, history) else "continuing"
-    say(f"{verb} {plan.model} on {plan.dataset} in {run.path}")
+    if outcome(plan, run, history):
+        say(f"{run.path} is finished already: {plan.model} on {plan.dataset}, {history.epochs} epochs")
+    else:
+        verb = "completing" if finished(plan, history) else "continuing"
+        say(f"{verb} {plan.model} on {plan.dataset} in {run.path}")
     if "origin" not in info:
         say("It is of an older kcnn and keeps no record of its settings and images; see that they are still the same.")
     elif changes := check_recipe(info["origin"], plan, run.path):
         say(f"since it began: {changes}")
-    return {}

@@ -28,19 +28,19 @@ def command(run_dir: Path | None, resume: Path | None, as_json: bool, **options:
     Without options: LeNet-5 on the bundled handwritten digits. A model named without a data set uses its home data
     set and shipped recipe; every option changes one value of that recipe.
     """
-    plan, run, result = _begin(run_dir, options) if resume is None else continued(resume, options)
-    result = result or _train(plan, run, resume is not None)
+    plan, run = _begin(run_dir, options) if resume is None else continued(resume, options)
+    result = _train(plan, run, resume is not None)
     print_json(result) if as_json else _report(result, plan, run)
 
 
-def _begin(run_dir: Path | None, options: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
+def _begin(run_dir: Path | None, options: dict[str, Any]) -> tuple[Any, Any]:
     from kcnn.run.directory import RunDir
 
     found, plan = plan_recipe(**options)
     run = RunDir.create(run_dir, f"{plan.model}-{plan.dataset}", plan.to_toml())
     tell_when_stopped(run, new=True)
     say(f"{plan.model} on {plan.dataset}, {plan.epochs} epochs, recipe {found} → {run.path}")
-    return plan, run, {}
+    return plan, run
 
 
 def _train(plan: Any, run: Any, resume: bool) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a run leaves behind: its directory, log, manifest and checkpoints.
+"""What a run leaves behind: its directory, log, result, manifest and checkpoints.
 
 Imports machine.
 """

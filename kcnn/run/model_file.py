@@ -11,13 +11,13 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from kcnn.errors import KcnnError, shown
 from kcnn.machine.archives import HARMLESS, MOST_SWELLING, check_members
+from kcnn.machine.files import scratch
 from kcnn.machine.memory import check_room, no_room, size
 from kcnn.run.info import check_info
 from kcnn.run.model_config import check_config
@@ -34,7 +34,7 @@ def read_network(path: Path) -> Any:
     Raises:
         KcnnError: no such file, a damaged one, or one that is more than ordinary layers and their weights.
     """
-    with _opened(path) as archive, TemporaryDirectory() as folder:
+    with _opened(path) as archive, scratch() as folder:
         config = check_config(path, _read_json(path, archive, CONFIG))
         check_members(path, [archive.getinfo(WEIGHTS)])
         weights = Path(archive.extract(WEIGHTS, folder))  # its checksum is compared

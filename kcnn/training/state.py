@@ -19,7 +19,7 @@ def finished(recipe: Recipe, history: History) -> bool:
 
 def outcome(recipe: Recipe, run: RunDir, history: History) -> dict[str, Any]:
     """The result of a finished run of which nothing is missing; empty for another one."""
-    files = (run.best, run.curves, run.confusion)
+    files = (run.best, run.predictions, run.curves, run.confusion)
     return known_result(run, history) if finished(recipe, history) and all(path.exists() for path in files) else {}
 
 

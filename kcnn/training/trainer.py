@@ -90,7 +90,8 @@ def _resumed(recipe: Recipe, parts: Parts, run: RunDir) -> tuple[Any, Job]:
         print(f"{problem} Or find a better epoch by training on, as is done now.", file=sys.stderr)
     if read_recipe(run.recipe) != recipe:
         write_text(run.recipe, recipe.to_toml())
-    write_text(run.log, history.to_csv())  # the run may have been killed between the two files
+    if not run.log.exists() or run.log.read_bytes() != history.to_csv().encode():
+        write_text(run.log, history.to_csv())  # the run was killed between the two files
     return model, job
 
 

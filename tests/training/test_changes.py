@@ -144,6 +144,16 @@ def test_pictures_that_changed_meanwhile(cli, pictures, change, words):
     assert contents(run) == before
 
 
+def test_pictures_of_a_finished_run(cli, pictures):
+    run, folder = pictures
+    assert cli("train", "--resume", run.path).exit_code == 0
+    run.curves.touch(), run.confusion.touch()
+    (folder / "train/cat/3.png").unlink()
+    before = contents(run)
+    one_line_error(cli("train", "--resume", run.path), 1, "training had 16 images and has 15")
+    assert contents(run) == before
+
+
 def test_pictures_that_moved(cli, pictures, tmp_path):
     run, folder = pictures
     folder.rename(tmp_path / "moved")

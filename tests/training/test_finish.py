@@ -23,12 +23,11 @@ def contents(run):
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in run.path.iterdir()}
 
 
-def test_a_finished_run_says_so_and_stays(cli, run, monkeypatch):
-    monkeypatch.setattr("kcnn.machine.backend.select", None)  # keras is not even looked for
+def test_a_finished_run_says_so_and_stays(cli, run):
     before = contents(run)
     outcome = cli("train", "--resume", run.path)
     assert outcome.exit_code == 0, outcome.output
-    assert "finished already: 2 epochs" in outcome.stderr
+    assert "is finished already: lenet5 on digits, 2 epochs" in outcome.stderr
     assert outcome.stdout.startswith("test accuracy ")
     assert json.loads(cli("train", "--resume", run.path, "--json").stdout) == json.loads(run.result.read_text())
     assert contents(run) == before
