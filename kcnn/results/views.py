@@ -5,7 +5,7 @@ from itertools import product
 
 import numpy as np
 
-from kcnn.errors import listed
+from kcnn.errors import UsageError, listed
 
 BATCH = 1000  # images augmented at a time
 TEST = (0, 1)  # beside (seed, number), it sets the generator apart from those of training
