@@ -3,14 +3,15 @@
 Import it after the backend is chosen. `ruff` (SLF001) refuses private names elsewhere.
 """
 
+import math
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import keras
 from keras.src.backend.common import global_state
-from keras.src.backend.common.variables import initialize_all_variables
 from keras.src.models.functional import Functional
 from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR
 from keras.src.trainers.data_adapters.data_adapter_utils import unpack_x_y_sample_weight
@@ -206,11 +207,27 @@ def versions(variables: Sequence[Any]) -> list[int]:
 
 
 @contextmanager
-def memory_later() -> Iterator[None]:
-    """Variables made inside get their memory and first values at the end; none if an error ends it."""
+def counted_variables(check: Callable[[int], None]) -> Iterator[None]:
+    """Call `check` before each variable that this thread makes, with the sizes of all so far and this one.
+
+    Args:
+        check: takes a number of elements; an error that it raises keeps the variable from getting its memory.
+    """
+    kind, thread, total = keras.Variable, threading.get_ident(), 0
+    inherited = "_initialize_with_initializer" not in vars(kind)
+    original = kind._initialize_with_initializer
+
+    def counted(self: Any, initializer: Any) -> None:
+        nonlocal total
+        if threading.get_ident() == thread:
+            total += math.prod(self._shape)
+            check(total)
+        original(self, initializer)
+
+    kind._initialize_with_initializer = counted
     try:
-        with keras.StatelessScope(initialize_variables=False):
-            yield
-        initialize_all_variables()
+        yield
     finally:
-        global_state.set_global_attribute("uninitialized_variables", [])
+        kind._initialize_with_initializer = original
+        if inherited:
+            del kind._initialize_with_initializer

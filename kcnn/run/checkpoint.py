@@ -18,7 +18,7 @@ from kcnn.errors import KcnnError
 from kcnn.machine.files import atomic
 from kcnn.run.directory import RunDir
 from kcnn.run.info import check_names, check_shapes
-from kcnn.run.model_file import INFO, read_info, read_member, read_network, unreadable
+from kcnn.run.keras_file import INFO, read_info, read_member, read_network, unreadable
 
 OPTIMIZER = "optimizer.npz"
 

@@ -12,7 +12,7 @@ from typing import Any
 from kcnn.errors import KcnnError, shown
 from kcnn.models.registry import MODELS, build_model, normalization
 from kcnn.run.directory import RunDir
-from kcnn.run.model_file import read_name
+from kcnn.run.keras_file import read_name
 from kcnn.starts.pretrained import HEADS, Pretrained, load_pretrained
 from kcnn.starts.state_dict import fit_classifier, layer_name, load_state_dict, to_state_dict
 

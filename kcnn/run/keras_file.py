@@ -20,7 +20,7 @@ from kcnn.machine.archives import HARMLESS, MOST_SWELLING, check_members
 from kcnn.machine.files import scratch
 from kcnn.machine.memory import check_room, no_room, size
 from kcnn.run.info import check_info
-from kcnn.run.model_config import check_config
+from kcnn.run.keras_config import check_config
 
 CONFIG, WEIGHTS, INFO = "config.json", "model.weights.h5", "kcnn.json"
 MOST_JSON = 2**25  # bytes; the configuration of resnet152 has 400 kB, a log 200 an epoch
@@ -131,23 +131,24 @@ def _stored(path: Path, weights: Path) -> int:
 
 
 def _build(path: Path, config: dict[str, Any], stored: int) -> Any:
-    """The model of a configuration; its variables get their memory once it is sure that the file can fill them.
+    """The model of a configuration.
 
     Raises:
         KcnnError: its weights or the maps between its layers are far larger than they can be.
     """
     import keras
 
-    from kcnn.machine.keras_internals import memory_later
+    from kcnn.machine.keras_internals import counted_variables
 
-    with memory_later():
-        model = keras.saving.deserialize_keras_object(config, safe_mode=True)
-        needed = sum(_bytes(variable.shape) for variable in model.variables)
-        if needed > HARMLESS + FLOAT * stored:
+    def check(numbers: int) -> None:
+        if FLOAT * numbers > HARMLESS + FLOAT * stored:
             raise KcnnError(
-                f"{path} is damaged: its layers need {size(needed)} of weights, but it holds {size(stored)}."
+                f"{path} is damaged: its layers need {size(FLOAT * numbers)} of weights, but it holds {size(stored)}."
             )
-        check_room(path, max(map(_bytes, _maps(model)), default=0), "one image in it takes")
+
+    with counted_variables(check):
+        model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+    check_room(path, max(map(_bytes, _maps(model)), default=0), "one image in it takes")
     return model
 
 
