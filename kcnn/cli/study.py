@@ -10,6 +10,7 @@ from kcnn.cli.options import as_json, data_dir, print_json, print_table, say
 from kcnn.errors import KcnnError, UsageError
 from kcnn.errors import command as to_type
 
+KEPT = "What is finished is kept; the same command goes on with the rest."
 LONG = 600  # seconds; a study that takes longer is begun after a question only, where somebody can answer
 
 
@@ -85,6 +86,7 @@ def run(
     What is finished is skipped, what is unfinished is resumed, and a row that fails does not stop the others.
     """
     from kcnn.machine.processes import processors
+    from kcnn.machine.stopping import ending
     from kcnn.studies import runner
     from kcnn.studies.board import Board
     from kcnn.studies.folder import begin
@@ -101,8 +103,8 @@ def run(
     threads = max(1, processors() // jobs) if jobs > 1 or cluster else 0
     expected = _forecast(todo, threads, jobs)
     if todo and not dry_run and _agreed(expected, jobs, yes):
-        pool = runner.cluster(cluster, folder / "submitit", threads) if cluster else runner.processes(jobs)
-        with Board(todo, expected, jobs) as board:
+        pool = runner.cluster(cluster, folder / ".submitit", threads) if cluster else runner.processes(jobs)
+        with ending(lambda: KEPT), Board(todo, expected, jobs) as board:
             runner.run_tasks(todo, pool, jobs, threads, board.watch)
     if not dry_run:
         _finish(study, folder, tasks)

@@ -7,14 +7,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.table import Column
 
 from kcnn.errors import KcnnError
 from kcnn.results.kept import read_predictions
 from kcnn.run.directory import RunDir
 from kcnn.studies.tasks import Task, finished_epochs, finished_result
 from kcnn.studies.words import duration
-
-MOST_NAMES = 3  # of running tasks in the line
 
 
 class Board:
@@ -32,13 +31,16 @@ class Board:
         self.jobs, self.ended, self.begun = jobs, 0, time.monotonic()
         self.done = 0.0
         self.console = Console(stderr=True)
+        names = Column(no_wrap=True, overflow="ellipsis", ratio=1)
         columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(20),
             TaskProgressColumn(),
             TextColumn("{task.fields[left]}"),
+            TextColumn("{task.description}", table_column=names),
         )
-        self.bar = Progress(*columns, console=self.console, disable=not self.console.is_terminal, transient=True)
+        self.bar = Progress(
+            *columns, console=self.console, disable=not self.console.is_terminal, transient=True, expand=True
+        )
         self.total = sum(self.weights.values())
         self.line = self.bar.add_task("", total=self.total, left="")
 
@@ -56,12 +58,11 @@ class Board:
             self.ended += 1
             self._print(task, failures.get(task.path, ""))
         progress = self.done + sum(self.weights[task.path] * self._part(task) for task in running)
-        names = [f"{task.title} ({finished_epochs(RunDir(task.path))}/{task.recipe.epochs})" for task in running]
-        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+        names = [f"{task.title}: {finished_epochs(RunDir(task.path))}/{task.recipe.epochs}" for task in running]
         self.bar.update(
             self.line,
             completed=progress,
-            description=escape("; ".join(names[:MOST_NAMES]) + more),
+            description=escape("; ".join(names)),
             left=f"about {duration(self._left(progress))} left",
         )
 

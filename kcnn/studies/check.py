@@ -15,6 +15,7 @@ from kcnn.studies.study import OWN, REPORTED, Row, Study, folder_name
 STUDY_KEYS = ("title", "about", "seeds", "base", "own", "row")
 WORDS = ("name", "source", "note", "against", "weights_of", "test_of")
 ROW_KEYS = (*WORDS, "reported", "seeds", "recipe", "own", "test")
+FILES = ("study.toml", "report.")  # how the files beside the rows' folders begin
 TEST_KEYS = ("augment", "tta")
 # What is learned from what: kcnn's own recipe for a row has these from the row, unless it says otherwise.
 SHARED = ("model", "model_options", "dataset", "data_dir", "classes", "image_size")
@@ -137,6 +138,8 @@ def _tests(row: Row, entry: Values, base: Values, own: Values) -> Row:
 def _check_name(name: str) -> None:
     if not name.isprintable() or not folder_name(name):
         raise UsageError(f"name must be words, with a letter or digit; received {name!r}.")
+    if folder_name(name).casefold().startswith(FILES):
+        raise UsageError(f"the name {name!r} would lie on one of the study's own files: choose another.")
 
 
 def _check_places(entries: Sequence[Values]) -> None:

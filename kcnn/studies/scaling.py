@@ -38,9 +38,11 @@ def _milestones(recipe: Recipe, epochs: int, part: float) -> list[int]:
 
 
 def _decay(recipe: Recipe, part: float) -> dict[str, float]:
-    """`step_epochs` and `gamma` of the shorter run."""
+    """`step_epochs` and `gamma` of the shorter run, where its schedule has them."""
     if recipe.schedule == "exponential":
         return {"gamma": max(recipe.gamma ** (1 / part), 1e-6)}
+    if recipe.schedule not in ("step", "plateau"):
+        return {}
     wanted = recipe.step_epochs * part
     steps = _whole(wanted, 1)
     stretch = steps / wanted if recipe.schedule == "step" else 1

@@ -24,7 +24,10 @@ ENOUGH = 1.5  # seconds of steps; the first step alone, where it takes as long
 STEPS = 20
 START = 5.0  # seconds until a process has imported all and read its data
 # What decides how long a step takes.
-KEYS = ("backend", "device", "precision", "model", "model_options", "dataset", "data_dir", "image_size", "limit_train")
+KEYS = (
+    *("backend", "device", "precision", "model", "model_options", "batch_size"),
+    *("dataset", "data_dir", "image_size", "limit_train"),
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ Measured = Mapping[str, Costs | str]  # kind of step → its costs, or why they 
 
 def measure(tasks: Sequence[Task], threads: int, say: Callable[[str], None]) -> Measured:
     """Take a few steps of each kind that these tasks have; a process a backend."""
-    kinds = {_kind(part): part for task in tasks for part in _parts(task.recipe)}
+    parts = [part for task in tasks for part in _parts(task.recipe)]
+    kinds = {_kind(part): part for part in sorted(parts, key=lambda part: len(part.augment))}  # the slowest of a kind
     measured: dict[str, Costs | str] = {}
     for backend in dict.fromkeys(recipe.backend for recipe in kinds.values()):
         mine = {name: recipe for name, recipe in kinds.items() if recipe.backend == backend}
@@ -91,8 +95,7 @@ def _parts(recipe: Recipe) -> list[Recipe]:
 
 
 def _kind(recipe: Recipe) -> str:
-    augmented = sorted(recipe.augment)
-    return json.dumps([recipe.batch_size, bool(recipe.ema), augmented, *(getattr(recipe, key) for key in KEYS)])
+    return json.dumps([getattr(recipe, key) for key in KEYS])
 
 
 def _read(path: Path, reason: str) -> Costs | str:

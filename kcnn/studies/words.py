@@ -21,10 +21,12 @@ def accuracy(line: Line | None) -> str:
 
 
 def shorter(line: Line) -> str:
-    """` at 5 of 50 epochs`, for a line with fewer epochs than the row has."""
-    epochs = line.mean("epochs")
-    if line.scale == 1 or line.planned_epochs is None or epochs is None:
+    """` at 5 of 50 epochs`, for a line with other epochs than the row has."""
+    if line.scale == 1:
         return ""
+    epochs = line.mean("epochs")
+    if line.planned_epochs is None or epochs is None:  # a row of tests
+        return f" at {line.scale:g} of the epochs"
     return f" at {epochs:g} of {line.planned_epochs} epochs"
 
 
@@ -80,9 +82,9 @@ def table(report: Report) -> tuple[list[str], list[list[str]]]:
 
 
 def costs(report: Report) -> tuple[list[str], list[list[str]]]:
-    """The table of what each line took, and its paired test."""
+    """The table of what each line with results took, and its paired test."""
     cells = []
-    for line in report.lines:
+    for line in filter(lambda line: line.outcomes, report.lines):
         took = [number(line.mean("epochs")), duration(line.mean("seconds")), number(line.mean("pflop"))]
         kind = [SETTINGS[line.settings]] if report.two_columns else []
         cells.append([line.row.name, *kind, *took, number(line.mean("validation")), paired(line.paired)])

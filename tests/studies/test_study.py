@@ -81,6 +81,7 @@ MISTAKES = {
     "[[row]]\nepochs = 3": "row 1: name must be words",
     '[[row]]\nname = "../.."': "name must be words, with a letter or digit",
     '[[row]]\nname = "a\\nb"': "name must be words",
+    '[[row]]\nname = "Report.html"': "the name 'Report.html' would lie on one of the study's own files",
     "[[row]]\nname = 3": "row 3: name must be text; received 3.",
     ROW + "reported = 75.56": "reported is an accuracy from 0 to 1, such as 0.7556 for 75.56 %.",
     ROW + "reported = true": "reported must be an accuracy from 0 to 1, or words; received True.",

@@ -114,13 +114,14 @@ class Bar:
 
 
 def bars(report: Report) -> dict[str, list[Bar]]:
-    """Row → what was reported and ours, as bars of the test error from 0.
+    """Row with results → what was reported and ours, as bars of the test error from 0.
 
     Errors, because a bar must begin at 0 and accuracies near 1 would then look alike.
     """
-    errors = {row.name: _errors(report, row) for row in report.rows}
+    done = {line.row.name for line in report.lines if line.outcomes}
+    errors = {row.name: _errors(report, row) for row in report.rows if row.name in done}
     largest = max([error + std for row in errors.values() for _, _, error, std in row], default=0) or 1
-    return {name: [Bar(*entry, largest) for entry in row] for name, row in errors.items() if row}
+    return {name: [Bar(*entry, largest) for entry in row] for name, row in errors.items()}
 
 
 def _errors(report: Report, row: Row) -> list[tuple[str, str, float, float]]:
