@@ -207,10 +207,23 @@ def versions(variables: Sequence[Any]) -> list[int]:
 
 @contextmanager
 def memory_later() -> Iterator[None]:
-    """Variables made inside get their memory and first values at the end; none if an error ends it."""
+    """Variables made inside get their memory and first values at the end; none if an error ends it.
+
+    What was built of them is to be given to `hold_variables` then.
+    """
     try:
         with keras.StatelessScope(initialize_variables=False):
             yield
         initialize_all_variables()
     finally:
         global_state.set_global_attribute("uninitialized_variables", [])
+
+
+def hold_variables(model: Any) -> None:
+    """Make the variables of all layers known to torch's modules, as building does where there is memory for them.
+
+    Without it `torch.export` and ONNX take the weights for constants, and fail.
+    """
+    if keras.backend.backend() == "torch":
+        for layer in all_layers(model):
+            layer._track_variables()

@@ -138,7 +138,7 @@ def _build(path: Path, config: dict[str, Any], stored: int) -> Any:
     """
     import keras
 
-    from kcnn.machine.keras_internals import memory_later
+    from kcnn.machine.keras_internals import hold_variables, memory_later
 
     with memory_later():
         model = keras.saving.deserialize_keras_object(config, safe_mode=True)
@@ -148,6 +148,7 @@ def _build(path: Path, config: dict[str, Any], stored: int) -> Any:
                 f"{path} is damaged: its layers need {size(needed)} of weights, but it holds {size(stored)}."
             )
         check_room(path, max(map(_bytes, _maps(model)), default=0), "one image in it takes")
+    hold_variables(model)
     return model
 
 
