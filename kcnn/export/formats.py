@@ -4,7 +4,7 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -117,9 +117,9 @@ def _claimed(kind: str, path: Path) -> Iterator[Path]:
         UsageError: another process was quicker.
     """
     folder = path.with_name(f".{path.name}.{os.getpid()}")
-    ours, parents = [folder], [parent for parent in (path.parent, *path.parent.parents) if not parent.exists()]
-    with ending(lambda: _remove(ours, parents)):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    ours = [folder]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with ending(lambda: _remove(ours)):
         try:
             for file in _files(kind, path):
                 file.touch(exist_ok=False) if hasattr(_format(kind), "SUFFIX") else file.mkdir()
@@ -137,17 +137,13 @@ def _move(folder: Path, ours: list[Path]) -> None:
     for file in folder.iterdir():
         target = folder.parent / file.name
         if target in ours:
-            _remove([target], [])
+            _remove([target])
         elif target.exists():
             raise _taken(target)
         ours.append(target)
         file.replace(target)
 
 
-def _remove(files: list[Path], parents: list[Path]) -> None:
-    """The files and folders, and those of their parents that are empty then."""
+def _remove(files: list[Path]) -> None:
     for file in files:
         shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
-    with suppress(OSError):
-        for parent in parents:
-            parent.rmdir()

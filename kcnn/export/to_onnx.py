@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kcnn.errors import KcnnError
+from kcnn.machine.files import atomic
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 SUFFIX = ".onnx"
@@ -23,10 +24,10 @@ def write(model: Any, path: Path, info: dict[str, Any]) -> None:
 
     if keras.backend.backend() != "torch":
         raise KcnnError("Format onnx is written from the torch backend: leave out --backend.")
-    with warnings.catch_warnings():
+    with atomic(path) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer's remarks on Keras' own code; the file is checked afterwards
-        model.export(path, format="onnx", verbose=False, input_signature=signature(model))
-    _name_classes(path, info["class_names"])
+        model.export(temporary, format="onnx", verbose=False, input_signature=signature(model))
+        _name_classes(temporary, info["class_names"])
 
 
 def signature(model: Any) -> list[Any]:

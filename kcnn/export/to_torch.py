@@ -8,6 +8,7 @@ import numpy as np
 
 from kcnn.errors import KcnnError
 from kcnn.export.to_onnx import signature
+from kcnn.machine.files import atomic
 
 PACKAGES = ("torch",)
 SUFFIX = ".pt2"
@@ -24,10 +25,10 @@ def write(model: Any, path: Path, info: dict[str, Any]) -> None:
 
     if keras.backend.backend() != "torch":
         raise KcnnError("Format torch is written from the torch backend: leave out --backend.")
-    with warnings.catch_warnings():
+    with atomic(path) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer's remarks on Keras' own code; the file is checked afterwards
         shapes = ({0: torch.export.Dim("batch", min=1, max=2**16)},)
-        model.export(path, format="torch", verbose=False, input_signature=signature(model), dynamic_shapes=shapes)
+        model.export(temporary, format="torch", verbose=False, input_signature=signature(model), dynamic_shapes=shapes)
 
 
 def run(model: Any, path: Path, images: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from kcnn.errors import KcnnError, UsageError
+from kcnn.machine.files import atomic
 from kcnn.models.counterparts import torchvision_name
 from kcnn.models.registry import MODELS
 from kcnn.starts.state_dict import to_state_dict, unfit_classifier
@@ -21,7 +22,8 @@ def write(model: Any, path: Path, info: dict[str, Any]) -> None:
 
     torchvision_counterpart(model)
     state = unfit_classifier(model, to_state_dict(model))
-    torch.save({key: torch.from_numpy(array) for key, array in state.items()}, path)
+    with atomic(path) as temporary:
+        torch.save({key: torch.from_numpy(array) for key, array in state.items()}, temporary)
 
 
 def run(model: Any, path: Path, images: np.ndarray) -> np.ndarray:

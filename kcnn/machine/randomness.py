@@ -22,6 +22,7 @@ PURPOSES = {
     "preview": 7,
     "check": 8,
     "bench": 9,
+    "views": 10,
 }
 
 

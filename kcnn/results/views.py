@@ -6,9 +6,9 @@ from itertools import product
 import numpy as np
 
 from kcnn.errors import UsageError, listed
+from kcnn.machine.randomness import generator
 
 BATCH = 1000  # images augmented at a time
-TEST = (0, 1)  # beside (seed, number), it sets the generator apart from those of training
 MIXING = ("mixup", "cutmix")
 VIEWS = ("flip", "shift")  # 2 views; 5 views: as it is, and moved down, up, right, left
 
@@ -58,7 +58,7 @@ def augmented_images(images: np.ndarray, augment: Mapping[str, float], seed: int
     parts = []
     for index, start in enumerate(range(0, len(images), BATCH)):
         part = images[start : start + BATCH]
-        steps = operations.draw(augment, len(part), part.shape[1:], np.random.default_rng((seed, index, *TEST)))
+        steps = operations.draw(augment, len(part), part.shape[1:], generator(seed, "views", index))
         moved, _ = operations.apply(ops.convert_to_tensor(part), ops.zeros((len(part), 1)), steps)
         parts.append(np.asarray(ops.convert_to_numpy(moved)))
     return np.concatenate(parts)
