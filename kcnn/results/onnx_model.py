@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kcnn.errors import KcnnError
-from kcnn.run.info import check_names, check_shapes
+from kcnn.run.info import SHAPES, check_info, check_names, check_shapes
 
 
 class OnnxModel:
@@ -31,18 +31,22 @@ class OnnxModel:
         check_shapes(path, self.input_shape, self.output_shape)
 
     @property
-    def class_names(self) -> list[str]:
-        """From the file's metadata; numbers if it has none.
+    def info(self) -> dict[str, Any]:
+        """What the export put into the file's metadata: class names, and how pictures are prepared.
 
         Raises:
             KcnnError: the metadata have something else there.
         """
         try:
-            text = self._session.get_modelmeta().custom_metadata_map.get("class_names")
-            names = json.loads(text) if text else None
-        except (ValueError, RecursionError):  # no UTF-8, no JSON, or too deep
-            names = ""
-        return check_names(self._path, names, self.output_shape[-1])
+            entries = self._session.get_modelmeta().custom_metadata_map
+            return check_info(self._path, {key: json.loads(entries[key]) for key in SHAPES if key in entries})
+        except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, or too deep
+            raise KcnnError(f"{self._path} is damaged: its metadata are not those of an export.") from error
+
+    @property
+    def class_names(self) -> list[str]:
+        """From the file's metadata; numbers if it has none."""
+        return check_names(self._path, self.info.get("class_names"), self.output_shape[-1])
 
     def predict(self, images: np.ndarray, batch_size: int = 256, verbose: int = 0) -> np.ndarray:
         """uint8 images (n, height, width, channels) → float32 logits (n, classes).

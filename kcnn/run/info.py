@@ -65,8 +65,8 @@ def _words(value: Any) -> bool:
 
 
 def _whole(word: str) -> bool:
-    """Whether there are no halves of characters in it, which JSON can have and UTF-8 cannot."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in word)
+    """Whether there are no halves of characters in it, but for those that stand for the stray bytes of file names."""
+    return not any("\ud800" <= letter <= "\udfff" and not "\udc80" <= letter <= "\udcff" for letter in word)
 
 
 def _log(value: Any) -> bool:
