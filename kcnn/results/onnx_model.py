@@ -32,21 +32,30 @@ class OnnxModel:
 
     @property
     def info(self) -> dict[str, Any]:
-        """What the export put into the file's metadata: class names, and how pictures are prepared.
+        """How pictures are prepared, from the file's metadata; see `kcnn.data.preparation`.
 
         Raises:
             KcnnError: the metadata have something else there.
         """
-        try:
-            entries = self._session.get_modelmeta().custom_metadata_map
-            return check_info(self._path, {key: json.loads(entries[key]) for key in SHAPES if key in entries})
-        except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, or too deep
-            raise KcnnError(f"{self._path} is damaged: its metadata are not those of an export.") from error
+        keys = SHAPES.keys() - {"class_names"}
+        return check_info(self._path, {key: value for key in keys if (value := self._entry(key)) is not None})
 
     @property
     def class_names(self) -> list[str]:
-        """From the file's metadata; numbers if it has none."""
-        return check_names(self._path, self.info.get("class_names"), self.output_shape[-1])
+        """From the file's metadata; numbers if it has none.
+
+        Raises:
+            KcnnError: the metadata have something else there.
+        """
+        return check_names(self._path, self._entry("class_names"), self.output_shape[-1])
+
+    def _entry(self, key: str) -> Any:
+        """What the metadata have there, None for nothing."""
+        try:
+            text = self._session.get_modelmeta().custom_metadata_map.get(key)
+            return json.loads(text) if text else None
+        except (ValueError, RecursionError):  # no UTF-8, no JSON, or too deep
+            return ""
 
     def predict(self, images: np.ndarray, batch_size: int = 256, verbose: int = 0) -> np.ndarray:
         """uint8 images (n, height, width, channels) → float32 logits (n, classes).

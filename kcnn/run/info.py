@@ -19,9 +19,7 @@ def check_info(path: Path, info: Any) -> dict[str, Any]:
     """
     wrong = [key for key, right in SHAPES.items() if isinstance(info, dict) and key in info and not right(info[key])]
     if wrong or not isinstance(info, dict):
-        raise KcnnError(
-            f"{path} is damaged: the {wrong[0] if wrong else 'contents'} of its kcnn.json cannot be kcnn's."
-        )
+        raise KcnnError(f"{path} is damaged: what it keeps as {wrong[0] if wrong else 'kcnn.json'} cannot be kcnn's.")
     return info
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers import one_line_error
 from kcnn.data.preparation import Preparation
 from kcnn.errors import KcnnError
 from kcnn.run.checkpoint import load_model, read_info, save_model
@@ -40,6 +41,17 @@ def test_every_file_prepares_alike(trained, resizing, cli, tmp_path):
         found = probabilities(cli, path, photo)
         assert found == {name: pytest.approx(p, abs=1e-4) for name, p in expected.items()}
     assert read_info(tmp_path / "b.keras")["resize"] == 40
+
+
+def test_a_damaged_size_in_an_onnx_file(resizing, cli, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    path = tmp_path / "b.onnx"
+    assert cli("export", resizing[0], "--format", "onnx", "-o", path).exit_code == 0
+    for text in ('"40"', "-1", "[", "40.5"):
+        graph = onnx.load(path)
+        next(entry for entry in graph.metadata_props if entry.key == "resize").value = text
+        onnx.save(graph, path)
+        one_line_error(cli("predict", path, resizing[1]), 1, path, "resize")
 
 
 def test_openvino_keeps_it(resizing, cli, tmp_path):
