@@ -12,7 +12,7 @@ FORMATS = (
     *("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PCX"),
     *("PNG", "PPM", "QOI", "SGI", "SUN", "TIFF", "WEBP", "TGA"),
 )
-MARKS = ("recipe.toml", "compare.toml")  # a folder that has one of these is a run or a comparison of kcnn's own
+MARKS = ("recipe.toml", "compare.toml", "study.toml")  # of runs, comparisons and studies, which are no pictures' folders
 
 
 @cache
