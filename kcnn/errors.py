@@ -3,7 +3,7 @@
 import difflib
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 MOST = 60  # letters of a word that somebody else chose
@@ -34,9 +34,20 @@ def unknown(kind: str, name: str, allowed: Iterable[str]) -> str:
 
 
 def shown(text: str, most: int = MOST) -> str:
-    """Any text in one line of a terminal: control characters escaped, and cut if it is longer than `most` letters."""
-    text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text[: most + 1])
+    """Any text in one line of a terminal: see `printable`; and cut if it is longer than `most` letters."""
+    text = printable(text[: most + 1])
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def printable(text: object) -> str:
+    r"""The text with an escape for what is no character to look at: `\n`, `\x1b`, and `\xff` for a stray byte."""
+    return "".join(letter if letter.isprintable() else _escape(letter) for letter in str(text))
+
+
+def _escape(letter: str) -> str:
+    if "\udc80" <= letter <= "\udcff":  # how Python keeps a byte of a file name that is no UTF-8
+        return f"\\x{ord(letter) - 0xDC00:02x}"
+    return letter.encode("unicode_escape").decode()
 
 
 def command(*words: object) -> str:
@@ -57,3 +68,9 @@ def listed(kind: str, text: str, allowed: Iterable[str]) -> list[str]:
     if wrong := [unknown(kind, name, allowed) for name in names or [""] if name not in allowed]:
         raise UsageError(" ".join(wrong))
     return names
+
+
+def first_ten(items: Sequence[str], between: str = ", ") -> str:
+    """The items in a row; of many the first ten, and how many more."""
+    more = [f"and {len(items) - 10:,} more"] if len(items) > 10 else []
+    return between.join([*items[:10], *more])

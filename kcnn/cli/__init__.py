@@ -28,8 +28,9 @@ from kcnn.cli import (
     train,
 )
 from kcnn.cli.hints import did_you_mean
-from kcnn.errors import KcnnError
+from kcnn.errors import KcnnError, printable
 from kcnn.machine import stopping
+from kcnn.machine.terminal import never_fail
 
 
 class OneLineErrors(click.Group):
@@ -41,6 +42,7 @@ class OneLineErrors(click.Group):
         return super().main(args, *rest, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
+        never_fail(sys.stdout, sys.stderr)
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()  # at the interpreter's end it would be too late to tell what went wrong
@@ -59,7 +61,7 @@ class OneLineErrors(click.Group):
             reason = (str(error).strip().splitlines() or ["a part of this model"])[0].rstrip(".")
             backend = os.environ["KERAS_BACKEND"]
             code, message = 1, f"Error: The backend {backend} lacks what this needs ({reason}). Try another."
-        click.echo(message, err=True)
+        click.echo(printable(message), err=True)
         ctx.exit(code)
 
 

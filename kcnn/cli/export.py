@@ -31,8 +31,8 @@ def command(
     check_target(kind, output)
     source = check_source(run, model, pretrained, settings)
     select(backend, allowed=INFERENCE)
-    network, class_names, resize = open_source(run, model, pretrained, source)
-    difference = export_model(network, class_names, kind, output, resize)
+    network, class_names, preparation = open_source(run, model, pretrained, source)
+    difference = export_model(network, class_names, kind, output, preparation.kept)
     click.echo(str(output))
     say(f"opened again and compared: largest difference from the model's logits in float32 {difference:.1e} (relative)")
     if kind == "torchvision":

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from kcnn.errors import UsageError
+from kcnn.errors import UsageError, printable
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout, for programs.")
 data_dir = click.option(
@@ -43,7 +43,7 @@ def say(text: str) -> None:
 
 def print_table(rows: list[tuple[Any, ...]], headings: tuple[str, ...], right: tuple[int, ...] = ()) -> None:
     """A plain table on stdout; the columns with the indices `right` are set flush right."""
-    text = [headings, *[tuple(str(cell) for cell in row) for row in rows]]
+    text = [headings, *[tuple(printable(cell) for cell in row) for row in rows]]
     widths = [max(len(row[column]) for row in text) for column in range(len(headings))]
     for row in text:
         cells = [
@@ -84,18 +84,22 @@ def picture_file(output: Path | None, default: Path) -> Path:
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Rows with the same keys → a CSV file with a line of headings, written whole or not at all."""
+    """Rows with the same keys → a CSV file with a line of headings, written whole or not at all.
+
+    File names that are no UTF-8 are written as the bytes that they are.
+    """
     import csv
-    import io
+    from types import SimpleNamespace
 
     from kcnn.machine.files import write_text
 
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    lines: list[str] = []
+    # Told that lines end in \r\n, csv quotes a lone \r too, which before Python 3.13 it else forgets.
+    writer = csv.DictWriter(SimpleNamespace(write=lines.append), list(rows[0]), lineterminator="\r\n")
     writer.writeheader()
     writer.writerows(rows)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, text.getvalue())
+    write_text(path, "".join(line.removesuffix("\r\n") + "\n" for line in lines))
 
 
 def parse_augment(text: str) -> dict[str, Any]:

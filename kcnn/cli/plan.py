@@ -28,7 +28,7 @@ RECIPE_OPTIONS: tuple[tuple[str, Any, str], ...] = (
 PATHS = ("data_dir", "weights", "pretrained")  # recipe keys that a run keeps as absolute paths
 STARTS = (
     click.option("--model", default="", metavar="NAME", help="Architecture: see `kcnn models`."),
-    click.option("--dataset", default="", metavar="NAME", help="Data set: see `kcnn datasets`; default the model's."),
+    click.option("--dataset", default="", metavar="NAME", help="Data set: see `kcnn datasets`, or a folder."),
     click.option("--recipe", default="", metavar="NAME|FILE", help="Settings to start from: see `kcnn recipes`."),
 )
 FINETUNING = (
@@ -43,6 +43,7 @@ FINETUNING = (
     click.option("--freeze-epochs", type=int, metavar="N", help="With either: first train only the head, so long."),
 )
 ENDS = (
+    click.option("--skip-bad", is_flag=True, default=None, help="Leave out pictures that do not decode."),
     click.option("--tensorboard", is_flag=True, default=None, help="Write TensorBoard's event files into the run."),
     click.option("--augment", metavar="LIST", help="Such as crop,flip or crop=2,flip=0.3, or none."),
     click.option(
@@ -68,6 +69,7 @@ def plan_recipe(
     Raises:
         UsageError: an unknown name or key, or a wrong value; all of them at once.
     """
+    from kcnn.data.registry import named_dataset
     from kcnn.machine.backend import named_by_environment
     from kcnn.models.counterparts import IMAGENET
     from kcnn.recipes.files import find_recipe
@@ -77,6 +79,9 @@ def plan_recipe(
     if augment is not None:
         changes["augment"] = parse_augment(augment)
     changes |= parse_settings(settings)
+    dataset, data_dir = named_dataset(dataset, changes.get("data_dir") or "")
+    if data_dir:
+        changes["data_dir"] = data_dir
     for key in PATHS:
         if isinstance(path := changes.get(key), str) and path and (key, path) != ("pretrained", IMAGENET):
             changes[key] = str(Path(os.path.expanduser(path)).absolute())  # as it is for a user who is unknown

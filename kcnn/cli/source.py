@@ -65,12 +65,14 @@ def check_source(run: str, model: str, pretrained: str, settings: tuple[str, ...
     return options
 
 
-def open_source(run: str, model: str, pretrained: str, options: dict[str, Any]) -> tuple[Any, list[str], int]:
-    """(model, class names, pixels to bring the shorter side of a picture to, or 0); keras is chosen already."""
-    from kcnn.results.prediction import shorter_side
-    from kcnn.run.checkpoint import open_model
+def open_source(run: str, model: str, pretrained: str, options: dict[str, Any]) -> tuple[Any, list[str], Any]:
+    """(model, class names, the `Preparation` of its pictures); keras is chosen already."""
+    from kcnn.data.preparation import Preparation
+    from kcnn.run.checkpoint import file_of, open_model, read_info
     from kcnn.starts.transfer import pretrained_model
 
     if model:
-        return pretrained_model(pretrained, model, options)
-    return *open_model(Path(run)), shorter_side(Path(run))
+        network, class_names, resize = pretrained_model(pretrained, model, options)
+        return network, class_names, Preparation(network.input_shape[1:], resize)
+    network, class_names = open_model(Path(run))
+    return network, class_names, Preparation.of(network.input_shape[1:], read_info(file_of(Path(run))))

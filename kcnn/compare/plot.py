@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from kcnn.plots.figure import new_figure, plain, write
+from kcnn.plots.text import literal
 
 COLORS = {"torch": "#d62728", "jax": "#1f77b4", "tensorflow": "#ff7f0e"}
 BARS = (
@@ -23,7 +24,7 @@ def draw_backends(rows: Mapping[str, Mapping[str, Any]], title: str, path: Path)
         rows: backend → the numbers that its worker left.
     """
     figure = new_figure(17, 3.9)
-    figure.suptitle(title)
+    figure.suptitle(literal(title))
     loss, difference, *bars = figure.subplots(1, 5, width_ratios=(1.3, 1.3, 1, 1, 1))
     _losses(loss, rows)
     _differences(difference, rows)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kcnn.data.dataset import Dataset, Split, check
+from kcnn.data.dataset import Dataset, Reading, Split, check
 from kcnn.data.download import fetching
 from kcnn.errors import KcnnError
 
@@ -28,7 +28,7 @@ def missing(name: str, data_dir: Path) -> list[Path]:
     return [] if present else [data_dir / f"{stem}-python.tar.gz"]
 
 
-def load(name: str, data_dir: Path, image_size: int) -> Dataset:
+def load(name: str, data_dir: Path, reading: Reading) -> Dataset:
     """Read the set, 32×32×3; fetches torchvision's archive if there is nothing."""
     if _binary(name, data_dir).exists() and not missing(name, data_dir) and not _pickles(name, data_dir).exists():
         return _load_binary(name, _binary(name, data_dir))

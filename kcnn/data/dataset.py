@@ -25,17 +25,38 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How to read pictures of no fixed size; other sources do not look at it.
+
+    `image_size`: pixels a side, 0 for the source's own choice; `skip_bad`: leave out files that do not decode.
+    """
+
+    image_size: int = 0
+    skip_bad: bool = False
+
+
+@dataclass(frozen=True)
 class Dataset:
-    """A data set; `mean` and `std` are one number a channel, of images scaled to 0…1."""
+    """A data set; `mean` and `std` are one number a channel, of images scaled to 0…1.
+
+    Few sets have a `validation` part of their own; of the others it is drawn from the training images.
+    """
 
     train: Split
     test: Split
     class_names: list[str]
     mean: list[float]
     std: list[float]
+    validation: Split | None = None
+
+    @property
+    def parts(self) -> dict[str, Split]:
+        """The parts that there are, by name."""
+        parts = {"training": self.train, "test": self.test}
+        return parts if self.validation is None else {**parts, "validation": self.validation}
 
     def __post_init__(self) -> None:
-        for part, split in (("training", self.train), ("test", self.test)):
+        for part, split in self.parts.items():
             if not len(split):
                 raise KcnnError(f"The {part} part of this data set has no images.")
             check(split, len(self.class_names), f"the {part} part")
@@ -75,9 +96,9 @@ def choose_classes(dataset: Dataset, names: Sequence[str]) -> Dataset:
             raise UsageError(unknown("class", name, dataset.class_names))
     place = np.full(len(dataset.class_names), -1)
     place[[dataset.class_names.index(name) for name in names]] = np.arange(len(names))
-    parts = [split.take(np.flatnonzero(place[split.labels] >= 0)) for split in (dataset.train, dataset.test)]
-    train, test = (Split(part.images, place[part.labels]) for part in parts)
-    return Dataset(train, test, list(names), dataset.mean, dataset.std)
+    parts = [split.take(np.flatnonzero(place[split.labels] >= 0)) for split in dataset.parts.values()]
+    train, test, *validation = (Split(part.images, place[part.labels]) for part in parts)
+    return Dataset(train, test, list(names), dataset.mean, dataset.std, *validation)
 
 
 def channel_statistics(images: np.ndarray) -> tuple[list[float], list[float]]:

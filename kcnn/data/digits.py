@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kcnn.data.dataset import Dataset, Split, channel_statistics, stratified
+from kcnn.data.dataset import Dataset, Reading, Split, channel_statistics, stratified
 
 
 def missing(name: str, data_dir: Path) -> list[Path]:
@@ -12,7 +12,7 @@ def missing(name: str, data_dir: Path) -> list[Path]:
     return []
 
 
-def load(name: str, data_dir: Path, image_size: int) -> Dataset:
+def load(name: str, data_dir: Path, reading: Reading) -> Dataset:
     """The digits in MNIST's form, 28×28×1: enlarged from 8×8 to 20×20 and centred. One fifth, fixed, is for testing."""
     from PIL import Image
     from sklearn.datasets import load_digits

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kcnn.data.dataset import Dataset, Split, check
+from kcnn.data.dataset import Dataset, Reading, Split, check
 from kcnn.data.download import fetching
 from kcnn.errors import KcnnError
 
@@ -21,7 +21,7 @@ def missing(name: str, data_dir: Path) -> list[Path]:
     return [raw / f"{file}.gz" for file in FILES if not (raw / file).exists() and not (raw / f"{file}.gz").exists()]
 
 
-def load(name: str, data_dir: Path, image_size: int) -> Dataset:
+def load(name: str, data_dir: Path, reading: Reading) -> Dataset:
     """Read the set, 28×28×1; fetches what is missing."""
     from torchvision import datasets
 

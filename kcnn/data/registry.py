@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from kcnn.data.dataset import Dataset, Split, choose_classes
+from kcnn.data.dataset import Dataset, Reading, Split, choose_classes
 from kcnn.data.download import data_directory
 from kcnn.errors import UsageError, unknown
 
-__all__ = ["DATASETS", "Dataset", "Source", "Split", "load_dataset", "missing_files"]
+__all__ = ["DATASETS", "Dataset", "Source", "Split", "load_dataset", "missing_files", "named_dataset"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,9 @@ DATASETS = {
 }
 
 
-def load_dataset(name: str, data_dir: str = "", image_size: int = 0, classes: Sequence[str] = ()) -> Dataset:
+def load_dataset(
+    name: str, data_dir: str = "", image_size: int = 0, classes: Sequence[str] = (), skip_bad: bool = False
+) -> Dataset:
     """Load a data set into memory as uint8 (n, height, width, channels).
 
     Args:
@@ -44,12 +46,28 @@ def load_dataset(name: str, data_dir: str = "", image_size: int = 0, classes: Se
         data_dir: where the files are; default KCNN_DATA_DIR, else ~/.cache/kcnn. Missing files are fetched there.
         image_size: pixels a side, for sources whose pictures have no fixed size ("folder").
         classes: the names of those to keep, in the order of their new labels; empty for all.
+        skip_bad: leave out pictures that do not decode, for the same sources.
 
     Raises:
         UsageError: an unknown name of a set or a class.
         KcnnError: a file is missing and cannot be fetched, or is damaged.
     """
-    return choose_classes(_module(name).load(name, data_directory(data_dir), image_size), classes)
+    reading = Reading(image_size, skip_bad)
+    return choose_classes(_module(name).load(name, data_directory(data_dir), reading), classes)
+
+
+def named_dataset(name: str, data_dir: str = "") -> tuple[str, str]:
+    """(name, data_dir) of what the user calls a data set: a key of `DATASETS`, or the path of a folder of pictures.
+
+    Raises:
+        UsageError: a path beside another `data_dir`.
+    """
+    path = Path(name).expanduser()
+    if name in DATASETS or not name or not (path.is_dir() or set(name) & set("/\\~")):
+        return name, data_dir
+    if data_dir:
+        raise UsageError(f"{name} and {data_dir} are two folders of data: leave out --data-dir.")
+    return "folder", str(path)
 
 
 def missing_files(name: str, data_dir: str = "") -> list[Path]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kcnn.data.dataset import Dataset, Split, channel_statistics, check
+from kcnn.data.dataset import Dataset, Reading, Split, channel_statistics, check
 from kcnn.errors import KcnnError
 from kcnn.machine.torch_files import load_tensors, to_array
 
@@ -16,7 +16,7 @@ def missing(name: str, data_dir: Path) -> list[Path]:
     return [data_dir / file for file in FILES if not (data_dir / file).exists()]
 
 
-def load(name: str, data_dir: Path, image_size: int) -> Dataset:
+def load(name: str, data_dir: Path, reading: Reading) -> Dataset:
     """Read the four files; images are (n, height, width), or with 1 or 3 channels first, 0…255 or 0…1."""
     if absent := missing(name, data_dir):
         raise KcnnError(f"{absent[0]} is missing. The data set 'tensors' is four files: {', '.join(FILES)}.")

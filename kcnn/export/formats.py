@@ -3,7 +3,7 @@
 import importlib.util
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -67,14 +67,16 @@ def _taken(file: object) -> UsageError:
     return UsageError(f"{file} already exists: delete it, or name another file with -o.")
 
 
-def export_model(model: Any, class_names: list[str], kind: str, path: Path, resize: int = 0) -> float:
+def export_model(
+    model: Any, class_names: list[str], kind: str, path: Path, kept: Mapping[str, Any] | None = None
+) -> float:
     """Write `model` as `kind` to `path` and return the largest difference of its logits, relative to the largest.
 
     Images of a batch of 1 and of 5 are compared, so that a fixed batch size would show. A model in half precision is
     written as its copy in float32, but as it is in the format keras, which holds any precision; compared in float32.
 
     Args:
-        resize: see `kcnn.data.images.read_image`; kept in a `.keras` file for `kcnn predict`.
+        kept: what the file must keep of the pictures' preparation, see `kcnn.data.preparation`, if its format can.
 
     Raises:
         UsageError: see `check_target`.
@@ -84,7 +86,7 @@ def export_model(model: Any, class_names: list[str], kind: str, path: Path, resi
     with _claimed(kind, path) as place:
         try:
             wide = in_float32(model)
-            info = {"class_names": class_names, **({"resize": resize} if resize else {})}
+            info = {"class_names": class_names, **(kept or {})}
             difference = _write_and_compare(_format(kind), model if kind == "keras" else wide, wide, place, info)
         except (KcnnError, OSError):
             raise

@@ -15,7 +15,7 @@ SUFFIX = ".onnx"
 
 
 def write(model: Any, path: Path, info: dict[str, Any]) -> None:
-    """Write the model, its batch size free, its class names in the metadata.
+    """Write the model, its batch size free, its class names and its pictures' preparation in the metadata.
 
     Raises:
         KcnnError: Keras runs on another backend, where this needs packages of its own.
@@ -27,7 +27,7 @@ def write(model: Any, path: Path, info: dict[str, Any]) -> None:
     with atomic(path) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer's remarks on Keras' own code; the file is checked afterwards
         model.export(temporary, format="onnx", verbose=False, input_signature=signature(model))
-        _name_classes(temporary, info["class_names"])
+        _keep(temporary, info)
 
 
 def signature(model: Any) -> list[Any]:
@@ -38,12 +38,13 @@ def signature(model: Any) -> list[Any]:
     return [keras.InputSpec(shape=images.shape, dtype=images.dtype, name=images.name)]
 
 
-def _name_classes(path: Path, class_names: list[str]) -> None:
-    """Keep the class names in the file's metadata."""
+def _keep(path: Path, info: dict[str, Any]) -> None:
+    """Put each entry into the file's metadata, as JSON."""
     import onnx
 
     graph = onnx.load(path)
-    graph.metadata_props.add(key="class_names", value=json.dumps(class_names))
+    for key, value in info.items():
+        graph.metadata_props.add(key=key, value=json.dumps(value))
     onnx.save(graph, path)
 
 

@@ -3,6 +3,7 @@
 It goes through ONNX: what Keras' own openvino export writes has a fixed batch size where the model flattens.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,16 @@ BESIDE = ".bin"
 
 
 def write(model: Any, path: Path, info: dict[str, Any]) -> None:
-    """Write the model in float32, its batch size free."""
+    """Write the model in float32, its batch size free; class names and preparation are its runtime info `kcnn`."""
     import openvino
 
     with scratch() as folder:
         source = folder / "model.onnx"
         to_onnx.write(model, source, info)
-        openvino.save_model(openvino.convert_model(source), path, compress_to_fp16=False)
+        network = openvino.convert_model(source)
+        for key, value in info.items():
+            network.set_rt_info(json.dumps(value), ["kcnn", key])
+        openvino.save_model(network, path, compress_to_fp16=False)
 
 
 def run(model: Any, path: Path, images: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,9 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file whole or not at all, in UTF-8; file names in it that are none stay the bytes that they are."""
     with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -42,14 +42,14 @@ def write_new(path: Path, text: str) -> None:
         FileExistsError: there is one.
     """
     with _temporary(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
         _flush(temporary)
         try:
             os.link(temporary, path)
         except FileExistsError:
             raise
         except OSError:  # a file system without hard links
-            with path.open("x", encoding="utf-8") as file:
+            with path.open("x", encoding="utf-8", errors="surrogateescape") as file:
                 file.write(text)
 
 
@@ -94,6 +94,13 @@ def new_folder(path: Path | None, name: str, file: str, text: str) -> Path:
     Path("runs").mkdir(exist_ok=True)
     folders = (Path("runs", f"{name}-{number}" if number > 1 else name) for number in itertools.count(1))
     return next(folder for folder in folders if _claim(folder, file, text))
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove the folders one after another, up to the first that holds something."""
+    with suppress(OSError):  # it is not empty, or somebody else was faster
+        for folder in folders:
+            folder.rmdir()
 
 
 def remove_leftovers(folder: Path, names: Iterable[str]) -> None:

@@ -65,7 +65,7 @@ def _stop(number: int, frame: Any) -> None:
             sentences.append(action())
     with suppress(OSError):  # the terminal may be gone; sys.stderr may be in the middle of a line
         clear = "\x1b[?25h\n" if os.isatty(2) else ""  # a progress bar hides the cursor
-        os.write(2, f"{clear}{farewell(number, sentences)}\n".encode())
+        os.write(2, f"{clear}{farewell(number, sentences)}\n".encode(errors="backslashreplace"))
     leave(128 + number)
 
 

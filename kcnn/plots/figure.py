@@ -8,6 +8,7 @@ import numpy as np
 
 from kcnn.errors import UsageError
 from kcnn.machine.files import atomic
+from kcnn.plots.text import use_fonts
 
 FORMATS = {".png": "Software", ".svg": "Creator", ".pdf": "Creator"}  # ending → metadata key of the program's name
 PROGRAM = "kcnn"
@@ -45,11 +46,6 @@ def show_image(ax: Any, image: np.ndarray) -> None:
     ax.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255, interpolation=smooth)
 
 
-def short(name: str, most: int = 18) -> str:
-    """The name, cut if it is longer than `most` letters."""
-    return name if len(name) <= most else name[: most - 1] + "…"
-
-
 def write(figure: Any, path: Path) -> None:
     """Write the figure in the format of the file's ending, marked as drawn by kcnn.
 
@@ -57,6 +53,7 @@ def write(figure: Any, path: Path) -> None:
         UsageError: another ending than those in `FORMATS`.
     """
     check_format(path)
+    use_fonts(figure)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=130, metadata={FORMATS[path.suffix.lower()]: PROGRAM})

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kcnn.plots.figure import grid, new_figure, short, show_image, write
+from kcnn.plots.figure import grid, new_figure, show_image, write
+from kcnn.plots.text import literal
 
 
 def rows(table: Sequence[tuple[str, np.ndarray]], titles: Sequence[str], caption: str, path: Path) -> None:
@@ -17,14 +18,14 @@ def rows(table: Sequence[tuple[str, np.ndarray]], titles: Sequence[str], caption
     """
     columns, height = len(titles), table[0][1].shape[1] / table[0][1].shape[2]
     figure = new_figure(1.05 * columns + 1.6, (1.05 * height + 0.06) * len(table) + 0.9)
-    figure.suptitle(caption)
+    figure.suptitle(literal(caption))
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.03, wspace=0.02, hspace=0.02)
     axes = grid(figure, columns * len(table), columns)
     for index, (name, images) in enumerate(table):
         line = axes[index * columns : (index + 1) * columns]
-        line[0].text(-0.12, 0.5, name, transform=line[0].transAxes, ha="right", va="center", fontsize=9)
+        line[0].text(-0.12, 0.5, literal(name, 24), transform=line[0].transAxes, ha="right", va="center", fontsize=9)
         for ax, image in zip(line, images, strict=True):
             show_image(ax, image)
     for ax, title in zip(axes, titles, strict=False):
-        ax.set_title(short(title, 12), fontsize=9)
+        ax.set_title(literal(title, 12), fontsize=9)
     write(figure, path)

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from kcnn.plots.figure import new_figure, plain, short, write
+from kcnn.plots.figure import new_figure, plain, write
+from kcnn.plots.text import literal
 from kcnn.run.history import History
 
 PALETTE = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#e377c2", "#8c564b", "#bcbd22", "#7f7f7f")
@@ -57,7 +58,7 @@ def _legend(figure: Any, names: Sequence[str]) -> None:
     handles = [Line2D([], [], color=PALETTE[i % len(PALETTE)], linewidth=2.5) for i in range(len(names))]
     kinds = [Line2D([], [], color="0.3"), Line2D([], [], color="0.3", linestyle="--")]
     kinds.append(Line2D([], [], color="0.3", marker="o", linestyle=""))
-    labels = [*(short(name, 32) for name in names), "validation", "training", "best epoch"]
+    labels = [*(literal(name, 32) for name in names), "validation", "training", "best epoch"]
     figure.legend([*handles, *kinds], labels, loc="outside lower center", ncols=min(len(labels), 6), frameon=False)
 
 
@@ -73,7 +74,7 @@ def schedule(points: Sequence[tuple[float, float, int]], title: str, path: Path)
     axes = figure.subplots(2 if staged else 1, 1, sharex=True, squeeze=False, height_ratios=[3, 1] if staged else None)
     rate = axes[0, 0]
     rate.plot(times, rates, color=PALETTE[0], linewidth=1.8)
-    rate.set(title=title, ylabel="learning rate")
+    rate.set(title=literal(title, 60), ylabel="learning rate")
     if rates.min() > 0 and rates.max() > 50 * rates.min() and staged:
         rate.set_yscale("log")
     else:

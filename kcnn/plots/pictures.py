@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from kcnn.plots.figure import grid, new_figure, short, show_image, write
+from kcnn.plots.figure import grid, new_figure, show_image, write
+from kcnn.plots.text import literal
 
 
 def mistakes(images: np.ndarray, captions: Sequence[tuple[str, str, float]], title: str, path: Path) -> None:
@@ -19,13 +20,13 @@ def mistakes(images: np.ndarray, captions: Sequence[tuple[str, str, float]], tit
     columns = min(len(images), 6)
     rows = -(-len(images) // columns)
     figure = new_figure(max(1.75 * columns, 4), 2.2 * rows + 0.5)
-    figure.suptitle(title)
+    figure.suptitle(literal(title))
     for ax, image, (true, predicted, probability) in zip(
         grid(figure, len(images), columns), images, captions, strict=True
     ):
         show_image(ax, image)
-        ax.set_title(f"{short(predicted)} ({probability:.1%})", fontsize=9, color="#b01020", pad=16)
-        ax.text(0.5, 1.03, f"is {short(true)}", transform=ax.transAxes, ha="center", fontsize=9, color="0.2")
+        ax.set_title(f"{literal(predicted, 15)} ({probability:.1%})", fontsize=9, color="#b01020", pad=16)
+        ax.text(0.5, 1.03, f"is {literal(true, 18)}", transform=ax.transAxes, ha="center", fontsize=9, color="0.2")
     write(figure, path)
 
 
@@ -39,7 +40,7 @@ def filters(kernel: np.ndarray, name: str, path: Path) -> None:
     columns = min(count, 8 if count <= 32 else 16)
     rows = -(-count // columns)
     figure = new_figure(max(0.85 * columns, 4), 0.85 * rows + 0.7)
-    figure.suptitle(f"{name}: {count} filters {height}×{width}×{channels}", fontsize=11)
+    figure.suptitle(f"{literal(name, 60)}: {count} filters {height}×{width}×{channels}", fontsize=11)
     largest = np.maximum(np.abs(kernel).max((0, 1, 2), keepdims=True), 1e-12)
     pictures = np.moveaxis(0.5 + kernel / (2 * largest), -1, 0)
     for ax, picture in zip(grid(figure, count, columns), pictures, strict=True):
@@ -60,11 +61,14 @@ def features(image: np.ndarray, maps: Sequence[tuple[str, np.ndarray]], title: s
     ax = left.subplots()
     show_image(ax, image)
     ax.set_axis_off()
-    ax.set_title(title, fontsize=10)
+    ax.set_title(literal(title), fontsize=10)
     for part, (name, values) in zip(np.atleast_1d(right.subfigures(len(maps), 1)), maps, strict=True):
         height, width, channels = values.shape
         part.suptitle(
-            f"{name}: {height}×{width}, {min(channels, most)} of {channels} maps", fontsize=9, x=0.02, ha="left"
+            f"{literal(name, 40)}: {height}×{width}, {min(channels, most)} of {channels} maps",
+            fontsize=9,
+            x=0.02,
+            ha="left",
         )
         strongest = np.argsort(-values.mean((0, 1)), kind="stable")[:most]
         axes = grid(part, most, most)
@@ -82,10 +86,10 @@ def heat(panels: Sequence[tuple[np.ndarray, np.ndarray | None, str]], title: str
     columns = min(len(panels), 6)
     rows = -(-len(panels) // columns)
     figure = new_figure(max(1.9 * columns, 4), 2.25 * rows + 0.5)
-    figure.suptitle(title)
+    figure.suptitle(literal(title))
     for ax, (image, values, caption) in zip(grid(figure, len(panels), columns), panels, strict=True):
         show_image(ax, image)
-        ax.set_title(caption, fontsize=9)
+        ax.set_title(literal(caption), fontsize=9)
         if values is not None:
             _overlay(ax, values, image.shape)
     write(figure, path)

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from kcnn.plots.figure import new_figure, plain, short, write
+from kcnn.plots.figure import new_figure, plain, write
+from kcnn.plots.text import drawable, literal, width
 
 MOST_LABELS = 120  # with more classes no axis has room for their names
 MOST_NUMBERS = 25
@@ -17,9 +18,9 @@ def confusion(matrix: Sequence[Sequence[int]], class_names: Sequence[str], path:
     from matplotlib.colors import PowerNorm
 
     counts = np.asarray(matrix)
-    names = [short(name) for name in class_names]
+    names = [literal(name, 18) for name in drawable(class_names)]
     cell = 0.46 if len(counts) <= MOST_NUMBERS else 0.135
-    size = max(4.2, cell * min(len(counts), MOST_LABELS)) + 0.075 * max(map(len, names))
+    size = max(4.2, cell * min(len(counts), MOST_LABELS)) + 0.075 * max(map(width, names))
     figure = new_figure(size + 1.2, size + 0.4)
     ax = figure.subplots()
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -39,7 +40,7 @@ def _name_classes(ax: Any, names: Sequence[str], cell: float) -> None:
     if len(names) > MOST_LABELS:
         return
     small = 9 if len(names) <= MOST_NUMBERS else 6.5
-    ax.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) * 0.09 > cell else 0, fontsize=small)
+    ax.set_xticks(range(len(names)), names, rotation=90 if max(map(width, names)) * 0.09 > cell else 0, fontsize=small)
     ax.set_yticks(range(len(names)), names, fontsize=small)
     ax.tick_params(length=0)
 
@@ -58,7 +59,9 @@ def classes(per_class: Sequence[Mapping[str, Any]], path: Path) -> None:
     Args:
         per_class: rows with class, precision, recall, f1 (0…1) and images; see `kcnn.results.scores.full_report`.
     """
-    rows = sorted(per_class, key=lambda row: -row["f1"])
+    names = drawable([row["class"] for row in per_class])
+    named = [{**row, "class": name} for row, name in zip(per_class, names, strict=True)]
+    rows = sorted(named, key=lambda row: -row["f1"])
     columns = min(-(-len(rows) // 25), 4)
     length = -(-len(rows) // columns)
     figure = new_figure(max(7.5, 4.4 * columns), 1.5 + 0.27 * length)
@@ -79,7 +82,7 @@ def _class_bars(ax: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     ax.barh(places, values["f1"], color="#a6c8e4", height=0.72, label="F1")
     ax.plot(values["precision"], places, "o", color="#d62728", markersize=4.5, label="precision")
     ax.plot(values["recall"], places, "D", color="#1a3c5a", markersize=4, label="recall")
-    ax.set_yticks(places, [f"{short(row['class'])}  {row['f1']:.2f}" for row in rows], fontsize=9)
+    ax.set_yticks(places, [f"{literal(row['class'], 18)}  {row['f1']:.2f}" for row in rows], fontsize=9)
     ax.tick_params(axis="y", length=0)
     plain([ax])
     ax.grid(axis="y", visible=False)

@@ -19,7 +19,7 @@ def read_recipe(path: Path) -> Recipe:
         UsageError: unknown keys or wrong values.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
     except FileNotFoundError as error:
         raise KcnnError(f"There is no recipe file {path}.") from error
     except (ValueError, RecursionError) as error:

@@ -3,10 +3,13 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from kcnn.data.augment.operations import check_data
 from kcnn.data.dataset import Dataset, Split, limit, split_validation
 from kcnn.data.registry import load_dataset
 from kcnn.errors import UsageError
+from kcnn.machine.terminal import say
 from kcnn.recipes.recipe import Recipe
 from kcnn.recipes.stages import plan_stages
 
@@ -25,6 +28,15 @@ class Parts:
         return self.dataset.class_names
 
 
+def recipe_dataset(recipe: Recipe) -> Dataset:
+    """The data set of a recipe.
+
+    Raises:
+        KcnnError: the data are missing or damaged.
+    """
+    return load_dataset(recipe.dataset, recipe.data_dir, recipe.image_size, recipe.classes, recipe.skip_bad)
+
+
 def load_parts(recipe: Recipe) -> Parts:
     """The images of a recipe.
 
@@ -32,14 +44,26 @@ def load_parts(recipe: Recipe) -> Parts:
         UsageError: no image is left to train on.
         KcnnError: the data are missing or damaged.
     """
-    dataset = load_dataset(recipe.dataset, recipe.data_dir, recipe.image_size, recipe.classes)
+    dataset = recipe_dataset(recipe)
     images = limit(dataset.train, recipe.limit_train, recipe.seed)
-    train, validation = split_validation(images, recipe.validation, recipe.seed)
+    if dataset.validation is None:
+        train, validation = split_validation(images, recipe.validation, recipe.seed)
+    else:
+        train, validation = images, _own_validation(dataset.validation, recipe.validation)
     if not len(train):
         raise UsageError(
             f"validation = {recipe.validation:g} leaves none of {len(images)} images to train on: choose a smaller one."
         )
     return Parts(dataset, train, validation)
+
+
+def _own_validation(split: Split, fraction: float) -> Split:
+    """A data set's own validation part, or nothing of it for fraction 0; says which."""
+    if fraction:
+        say(f"validation: the data set's own part of {len(split):,} images; none is drawn from the training images")
+        return split
+    say(f"validation = 0: the data set's own part of {len(split):,} images is not used")
+    return split.take(np.arange(0))
 
 
 def check_parts(recipe: Recipe, parts: Parts) -> None:

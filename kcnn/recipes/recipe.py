@@ -41,6 +41,7 @@ class Recipe:
     unfreeze_rate: float = _number(0.1, 1e-9, 1, "factor on the learning rate after the frozen epochs")
     backbone_rate: float = _number(1.0, 1e-9, 1, "factor on the learning rate of all but the head")
     image_size: int = _number(0, 0, 4096, "pixels a side that the network sees; 0: as they come")
+    skip_bad: bool = field(default=False, metadata={"help": "leave out pictures that do not decode"})
     limit_train: int = _number(0, 0, MOST, "use this many training images, drawn class by class; 0: all")
     validation: float = _number(0.1, 0, 0.9, "part of the training images that picks the best epoch")
     epochs: int = _number(20, 1, MOST, "passes over the training images")

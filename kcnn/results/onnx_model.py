@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kcnn.errors import KcnnError
-from kcnn.run.info import check_names, check_shapes
+from kcnn.run.info import SHAPES, check_info, check_names, check_shapes
 
 
 class OnnxModel:
@@ -31,18 +31,31 @@ class OnnxModel:
         check_shapes(path, self.input_shape, self.output_shape)
 
     @property
+    def info(self) -> dict[str, Any]:
+        """How pictures are prepared, from the file's metadata; see `kcnn.data.preparation`.
+
+        Raises:
+            KcnnError: the metadata have something else there.
+        """
+        keys = SHAPES.keys() - {"class_names"}
+        return check_info(self._path, {key: value for key in keys if (value := self._entry(key)) is not None})
+
+    @property
     def class_names(self) -> list[str]:
         """From the file's metadata; numbers if it has none.
 
         Raises:
             KcnnError: the metadata have something else there.
         """
+        return check_names(self._path, self._entry("class_names"), self.output_shape[-1])
+
+    def _entry(self, key: str) -> Any:
+        """What the metadata have there, None for nothing."""
         try:
-            text = self._session.get_modelmeta().custom_metadata_map.get("class_names")
-            names = json.loads(text) if text else None
+            text = self._session.get_modelmeta().custom_metadata_map.get(key)
+            return json.loads(text) if text else None
         except (ValueError, RecursionError):  # no UTF-8, no JSON, or too deep
-            names = ""
-        return check_names(self._path, names, self.output_shape[-1])
+            return ""
 
     def predict(self, images: np.ndarray, batch_size: int = 256, verbose: int = 0) -> np.ndarray:
         """uint8 images (n, height, width, channels) → float32 logits (n, classes).

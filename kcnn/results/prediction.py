@@ -1,6 +1,5 @@
 """Classify pictures, arrays or a data set with a trained model: a run directory or a `.keras` file alone."""
 
-import glob
 import math
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,40 +9,16 @@ from typing import Any
 import numpy as np
 
 from kcnn.data.dataset import Split
-from kcnn.data.images import is_picture, read_image
+from kcnn.data.images import read_images
+from kcnn.data.preparation import Preparation
 from kcnn.errors import KcnnError
 from kcnn.machine.memory import check_room, no_room
 from kcnn.results.logits import predict_views, softmax
-from kcnn.run.checkpoint import read_info
 
 BATCH = 256  # pictures decoded and classified at a time, so that a large folder needs little memory
 ARRAYS = (".npy", ".npz")
 
 Batch = tuple[list[str], np.ndarray, list[str]]  # names, uint8 images, their classes or nothing
-
-
-def shorter_side(path: Path) -> int:
-    """To how many pixels the model of a `.keras` file wants the shorter side of a picture; 0 if it does not say."""
-    return int(read_info(path).get("resize", 0)) if path.is_file() else 0
-
-
-def find_images(names: Sequence[str]) -> list[Path]:
-    """The pictures that files, folders (searched through) and patterns such as `*.png` name, in order.
-
-    Raises:
-        KcnnError: a name that matches nothing.
-    """
-    found: list[Path] = []
-    for name in names:
-        path = Path(name)
-        if path.is_dir():
-            matches = [file for file in sorted(path.rglob("*")) if is_picture(file, path)]
-        else:
-            matches = [path] if path.exists() else [Path(match) for match in sorted(glob.glob(name, recursive=True))]
-        if not matches:
-            raise KcnnError(f"{name} is no picture, no folder with pictures and no pattern that matches any.")
-        found += matches
-    return found
 
 
 def predict(
@@ -70,28 +45,49 @@ def predict(
 
 
 def count_images(paths: Sequence[Path]) -> int:
-    """How many images `read_batches` will give: one a picture, and those in arrays."""
-    return sum(len(read_array(path)) if path.suffix.lower() in ARRAYS else 1 for path in paths)
+    """How many images `read_batches` will give at most: one a picture, and those in arrays."""
+    return sum(_length(path) if is_array(path) else 1 for path in paths)
 
 
-def read_batches(paths: Sequence[Path], shape: tuple[int, int, int], resize: int = 0) -> Iterator[Batch]:
+def _length(path: Path) -> int:
+    try:
+        return len(read_array(path))
+    except KcnnError:
+        return 0
+
+
+def read_batches(paths: Sequence[Path], preparation: Preparation, bad: list[str]) -> Iterator[Batch]:
     """The images of picture files and of arrays, `BATCH` at a time, in order.
 
     Args:
-        shape: (height, width, channels) that the model takes; for `resize` see `read_image`.
+        bad: gets a sentence for each file that does not decode, or an array of another shape.
 
     Raises:
-        KcnnError: a file that does not decode, or an array of another shape, named.
+        KcnnError: pictures are named, but the model takes none.
     """
-    pictures = [path for path in paths if path.suffix.lower() not in ARRAYS]
+    pictures = [path for path in paths if not is_array(path)]
+    if pictures:
+        preparation.check()
     for start in range(0, len(pictures), BATCH):
         part = pictures[start : start + BATCH]
-        yield [str(path) for path in part], np.stack([read_image(path, shape, resize) for path in part]), []
-    for path in paths:
-        if path.suffix.lower() in ARRAYS:
+        found = list(zip(part, read_images(part, preparation), strict=True))
+        bad += [str(image) for _, image in found if isinstance(image, KcnnError)]
+        good = [(str(path), image) for path, image in found if not isinstance(image, KcnnError)]
+        if good:
+            yield [name for name, _ in good], np.stack([image for _, image in good]), []
+    for path in filter(is_array, paths):
+        try:
             images = read_array(path)
-            check_shape(images, shape, str(path))
+            check_shape(images, preparation.shape, str(path))
+        except KcnnError as error:
+            bad.append(str(error))
+        else:
             yield from _numbered(str(path), images, [])
+
+
+def is_array(path: Path) -> bool:
+    """Whether the file's name ends as that of NumPy's arrays."""
+    return path.suffix.lower() in ARRAYS
 
 
 def read_array(path: Path) -> np.ndarray:
@@ -104,10 +100,12 @@ def read_array(path: Path) -> np.ndarray:
     """
     try:
         found = _read_npz(path) if zipfile.is_zipfile(path) else np.load(path, mmap_mode="r", allow_pickle=False)
-    except (KcnnError, PermissionError):
+    except KcnnError:
         raise
     except MemoryError as error:
         raise no_room(path) from error
+    except PermissionError as error:
+        raise KcnnError(f"{path} cannot be read ({error.strerror}): see to its rights.") from error
     except Exception as error:  # NumPy, zipfile, zlib and tokenize each have their own
         raise KcnnError(f"{path} is not an array that NumPy can read without running code: save it again.") from error
     images = found[..., np.newaxis] if found.ndim == 3 else found

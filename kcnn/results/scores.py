@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from kcnn.data.dataset import Split
-from kcnn.data.registry import load_dataset
 from kcnn.errors import UsageError, unknown
 from kcnn.recipes.files import read_recipe
 from kcnn.recipes.origin import changed_images, digest
+from kcnn.recipes.parts import load_parts, recipe_dataset
 from kcnn.results.kept import keep_predictions
 from kcnn.results.logits import check_form, predict_views, softmax
 from kcnn.results.views import augmented_images
@@ -112,11 +112,9 @@ def run_split(run: RunDir, split: str = "test", data_dir: str = "") -> tuple[Spl
     recipe = read_recipe(run.recipe)
     recipe = recipe.replace(data_dir=data_dir) if data_dir else recipe
     if split == "test":
-        dataset = load_dataset(recipe.dataset, recipe.data_dir, recipe.image_size, recipe.classes)
+        dataset = recipe_dataset(recipe)
         images = dataset.test
     else:
-        from kcnn.recipes.parts import load_parts
-
         parts = load_parts(recipe)
         dataset, images = parts.dataset, parts.validation
         if not len(images):

@@ -10,6 +10,7 @@ import numpy as np
 from kcnn import plots
 from kcnn.data.dataset import Split
 from kcnn.errors import KcnnError, UsageError, unknown
+from kcnn.plots.text import short
 from kcnn.run.directory import RunDir
 from kcnn.run.history import read_history
 
@@ -50,6 +51,11 @@ class Subject:
         return self._opened[1]
 
     @cached_property
+    def captions(self) -> list[str]:
+        """The class names as pictures can show them."""
+        return [short(name) for name in plots.drawable(self.class_names)]
+
+    @cached_property
     def images(self) -> Split:
         """The labelled images of the split."""
         from kcnn.results.logits import check_form
@@ -73,8 +79,12 @@ class Subject:
     def one_image(self) -> np.ndarray:
         """uint8 (height, width, channels): the picture that the user named, or the first of the split."""
         from kcnn.data.images import read_image
+        from kcnn.data.preparation import Preparation
+        from kcnn.run.checkpoint import read_info
 
-        return read_image(self.image, tuple(self.model.input_shape[1:])) if self.image else self.images.images[0]
+        if not self.image:
+            return self.images.images[0]
+        return read_image(self.image, Preparation.of(self.model.input_shape[1:], read_info(self.run.checkpoint())))
 
     def report(self) -> dict[str, Any]:
         """See `kcnn.results.scores.full_report`."""
@@ -111,7 +121,7 @@ def _mistakes(subject: Subject, path: Path) -> None:
     if not len(wrong):
         raise KcnnError(f"{subject.run.path} makes no mistake on its {len(labels)} {subject.split} images.")
     chosen = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_MISTAKES]
-    names = subject.class_names
+    names = subject.captions
     captions = [(names[labels[i]], names[predicted[i]], float(confidence[i])) for i in chosen]
     title = f"the {len(chosen)} most confident of {len(wrong):,} mistakes on {len(labels):,} {subject.split} images"
     plots.mistakes(subject.images.images[chosen], captions, title, path)
@@ -137,12 +147,13 @@ def _best_guess(subject: Subject, image: np.ndarray) -> str:
     from kcnn.results.logits import softmax
 
     probabilities = softmax(subject.predict(image[None]))[0]
-    return f"{subject.class_names[probabilities.argmax()]} ({probabilities.max():.1%})"
+    return f"{subject.captions[probabilities.argmax()]} ({probabilities.max():.1%})"
 
 
 def _gradcam(subject: Subject, path: Path) -> None:
     panels = _explained(subject) if subject.image else _examples(subject)
-    plots.heat(panels, f"Grad-CAM: the places that speak for {subject.class_name or 'the class above them'}", path)
+    wanted = subject.captions[_index(subject)] if subject.class_name else "the class above them"
+    plots.heat(panels, f"Grad-CAM: the places that speak for {wanted}", path)
 
 
 def _explained(subject: Subject) -> list[tuple[np.ndarray, np.ndarray | None, str]]:
@@ -156,7 +167,7 @@ def _explained(subject: Subject) -> list[tuple[np.ndarray, np.ndarray | None, st
     if subject.class_name:
         classes = np.asarray([_index(subject)])
     heat = heat_maps(subject.model, np.stack([image] * len(classes)), classes)
-    captions = [f"{subject.class_names[label]} ({probabilities[label]:.1%})" for label in classes]
+    captions = [f"{subject.captions[label]} ({probabilities[label]:.1%})" for label in classes]
     return [(image, None, "image"), *((image, *row) for row in zip(heat, captions, strict=True))]
 
 
@@ -172,7 +183,7 @@ def _examples(subject: Subject) -> list[tuple[np.ndarray, np.ndarray | None, str
     for image, heat, label, guess in zip(
         images, heat_maps(subject.model, images, wanted), subject.images.labels[first], wanted, strict=False
     ):
-        panels += [(image, None, f"is {subject.class_names[label]}"), (image, heat, subject.class_names[guess])]
+        panels += [(image, None, f"is {subject.captions[label]}"), (image, heat, subject.captions[guess])]
     return panels
 
 

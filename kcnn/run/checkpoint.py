@@ -75,13 +75,22 @@ def check_classes(path: Path, class_names: Sequence[str]) -> None:
     )
 
 
+def file_of(path: Path) -> Path:
+    """The `.keras` file that is meant: `path` itself, or the checkpoint of a run directory.
+
+    Raises:
+        KcnnError: neither a run with a checkpoint nor a file.
+    """
+    return path if path.is_file() or path.suffix == ".keras" else RunDir.open(path).checkpoint()
+
+
 def open_model(path: Path) -> tuple[Any, list[str]]:
     """The model of a run directory or a `.keras` file, and its class names (numbers if the file has none).
 
     Raises:
         KcnnError: neither a run with a checkpoint nor a `.keras` file, or no classifier of images.
     """
-    file = path if path.is_file() or path.suffix == ".keras" else RunDir.open(path).checkpoint()
+    file = file_of(path)
     model, info = load_model(file)
     outputs = check_shapes(file, model.input_shape, model.output_shape)
     return model, check_names(file, info.get("class_names"), outputs)

@@ -1,9 +1,10 @@
 """The run directory: the names of its files, what state it is in, and whose it is."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from kcnn.errors import KcnnError, UsageError, command
-from kcnn.machine.files import new_folder, remove_leftovers
+from kcnn.machine.files import new_folder, remove_empty, remove_leftovers
 
 FILES = (
     *("recipe.toml", "manifest.json", "log.csv", "best.keras", "last.keras"),
@@ -14,8 +15,9 @@ FILES = (
 class RunDir:
     """`runs/<name>/`: what one training run leaves behind."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, above: Sequence[Path] = ()) -> None:
         self.path = path
+        self._above = above
         self.recipe, self.manifest, self.log, self.best, self.last, *results = (path / name for name in FILES)
         self.result, self.predictions, self.curves, self.confusion = results
 
@@ -30,10 +32,11 @@ class RunDir:
         Raises:
             UsageError: `path` already holds something.
         """
+        above = [folder for folder in (path or Path("runs") / name).parents if not folder.exists()]
         try:
             if path is not None:
                 cls(path).clean()
-            return cls(new_folder(path, name, "recipe.toml", recipe))
+            return cls(new_folder(path, name, "recipe.toml", recipe), above)
         except FileExistsError as error:
             if path is None:
                 raise
@@ -79,12 +82,12 @@ class RunDir:
             path.unlink(missing_ok=True)
 
     def withdraw(self) -> None:
-        """Remove a directory in which nothing was trained; what others have put there stays."""
+        """Remove a directory in which nothing was trained, and those made for it; what others have put there stays."""
         self.clean()
         if self.path.is_dir() and set(self.path.iterdir()) <= {self.recipe, self.manifest}:
             self.manifest.unlink(missing_ok=True)
             self.recipe.unlink(missing_ok=True)
-            self.path.rmdir()
+            remove_empty([self.path, *self._above])
 
 
 def _advice(run: RunDir) -> str:

@@ -19,9 +19,7 @@ def check_info(path: Path, info: Any) -> dict[str, Any]:
     """
     wrong = [key for key, right in SHAPES.items() if isinstance(info, dict) and key in info and not right(info[key])]
     if wrong or not isinstance(info, dict):
-        raise KcnnError(
-            f"{path} is damaged: the {wrong[0] if wrong else 'contents'} of its kcnn.json cannot be kcnn's."
-        )
+        raise KcnnError(f"{path} is damaged: what it keeps as {wrong[0] if wrong else 'kcnn.json'} cannot be kcnn's.")
     return info
 
 
@@ -65,8 +63,8 @@ def _words(value: Any) -> bool:
 
 
 def _whole(word: str) -> bool:
-    """Whether there are no halves of characters in it, which JSON can have and UTF-8 cannot."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in word)
+    """Whether there are no halves of characters in it, but for those that stand for the stray bytes of file names."""
+    return not any("\ud800" <= letter <= "\udfff" and not "\udc80" <= letter <= "\udcff" for letter in word)
 
 
 def _log(value: Any) -> bool:

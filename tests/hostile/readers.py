@@ -12,6 +12,7 @@ from PIL import Image
 from helpers import cifar_arrays, random_images, write_cifar_binary, write_mnist, write_tensors
 from kcnn.compare.runs import compare_runs
 from kcnn.data.images import read_image
+from kcnn.data.preparation import Preparation
 from kcnn.data.registry import load_dataset
 from kcnn.methods.optimizers import make_optimizer
 from kcnn.models.registry import build_model
@@ -19,7 +20,7 @@ from kcnn.recipes.files import read_recipe, shipped_recipes
 from kcnn.recipes.stages import plan_stages
 from kcnn.results.logits import predict_logits
 from kcnn.results.onnx_model import OnnxModel
-from kcnn.results.prediction import predict, read_array, read_batches, shorter_side
+from kcnn.results.prediction import predict, read_array, read_batches
 from kcnn.run.checkpoint import check_classes, open_model, read_info, restore_optimizer, save_model
 from kcnn.run.directory import RunDir
 from kcnn.run.history import History, read_history
@@ -70,7 +71,7 @@ def read_keras(path):
     model, names = open_model(path)
     for ranked in predict(model, names, [(["a", "b"], random_images(2, *model.input_shape[1:]), [])]):
         assert 0 <= ranked["top"][0]["probability"] <= 1
-    assert shorter_side(path) >= 0
+    assert Preparation.of(model.input_shape[1:], read_info(path)).resize >= 0
     described(path)
     own_weights(path, "lenet5")
     restore_optimizer(one_step_optimizer(model), path)
@@ -109,6 +110,7 @@ def read_onnx(path):
     shape = tuple(model.input_shape[1:])
     for ranked in predict(model, model.class_names, [(["a", "b"], random_images(2, *shape), [])]):
         assert ranked["top"]
+    assert Preparation.of(shape, model.info).resize >= 0
 
 
 # ---- weights ---------------------------------------------------------------------------------------------------------
@@ -156,7 +158,7 @@ def make_npz(folder):
 
 
 def read_arrays(path):
-    assert sum(len(names) for names, _, _ in read_batches([path], SHAPE)) == len(read_array(path))
+    assert sum(len(names) for names, _, _ in read_batches([path], Preparation(SHAPE), [])) == len(read_array(path))
 
 
 def make_picture(suffix):
@@ -170,8 +172,8 @@ def make_picture(suffix):
 
 
 def read_picture(path):
-    assert read_image(path, (16, 16, 3)).shape == (16, 16, 3)
-    assert read_image(path, (16, 16, 1), resize=20).shape == (16, 16, 1)
+    assert read_image(path, Preparation((16, 16, 3))).shape == (16, 16, 3)
+    assert read_image(path, Preparation((16, 16, 1), 20)).shape == (16, 16, 1)
 
 
 def make_mnist(file):

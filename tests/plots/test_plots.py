@@ -9,7 +9,7 @@ from PIL import Image
 from helpers import one_line_error, random_images, write_pictures
 from kcnn import plots
 from kcnn.errors import KcnnError
-from kcnn.plots.figure import may_redraw, short
+from kcnn.plots.figure import may_redraw
 from kcnn.results.gradcam import after_activation, feature_maps, heat_maps, last_map
 from kcnn.results.subject import KINDS
 from kcnn.run.history import History
@@ -160,8 +160,3 @@ def test_curves_of_one_epoch_and_without_validation(tmp_path):
     alone = History([{"epoch": 1, "loss": 1.0, "accuracy": 0.1, "learning_rate": 0.1}])
     plots.curves({"alone": alone, "other": rows(3)}, tmp_path / "curves.png")
     assert size(tmp_path / "curves.png")[0] > 1000
-
-
-def test_names_are_cut_to_fit():
-    assert short("a" * 18) == "a" * 18
-    assert short("a" * 19) == "a" * 17 + "…"

@@ -27,7 +27,7 @@ OTHER = {
     **{"weight_decay": 1e-4, "decoupled_weight_decay": 1e-4, "clip_norm": 1.0, "gradient_accumulation_steps": 2},
     **{"ema": 0.9, "schedule": "step", "step_epochs": 3, "milestones": [5, 7], "gamma": 0.5, "warmup_epochs": 1},
     **{"augment": {"flip": 0.5, "crop": 2}, "label_smoothing": 0.1, "patience": 3, "seed": 1, "tensorboard": True},
-    **{"precision": "mixed_bfloat16", "backend": "jax", "device": "cpu"},
+    **{"precision": "mixed_bfloat16", "backend": "jax", "device": "cpu", "skip_bad": True},
 }
 
 

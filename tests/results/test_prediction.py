@@ -103,7 +103,7 @@ def test_what_is_wrong_is_told(trained, pictures, cli, tmp_path):
     one_line_error(cli("predict", tmp_path / "none", good), 1, "no run directory", tmp_path / "none")
     one_line_error(cli("predict", tmp_path / "none.keras", good), 1, tmp_path / "none.keras")
     (tmp_path / "bad.png").write_text("no picture")
-    outcome = cli("predict", run, good, tmp_path / "bad.png", "--json")
+    outcome = cli("predict", run, tmp_path / "bad.png", "--json")
     one_line_error(outcome, 1, tmp_path / "bad.png", "does not decode")
     assert outcome.stdout == ""
     (tmp_path / "bad.keras").write_text("no model")

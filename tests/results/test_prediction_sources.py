@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from helpers import one_line_error, random_images
+from kcnn.data.preparation import Preparation
 from kcnn.errors import KcnnError
-from kcnn.results.prediction import count_images, find_images, predict, read_array, read_batches
+from kcnn.results.prediction import count_images, predict, read_array, read_batches
+from kcnn.results.selection import find_images
 
 
 class Brightness:
@@ -30,7 +32,7 @@ def arrays(tmp_path):
 def test_arrays_are_read_in_batches(arrays):
     images, paths = arrays
     assert count_images(paths) == 307
-    batches = list(read_batches(paths, (8, 8, 1)))
+    batches = list(read_batches(paths, Preparation((8, 8, 1)), []))
     assert [len(names) for names, _, _ in batches] == [256, 44, 7]
     np.testing.assert_array_equal(
         np.concatenate([part for _, part, _ in batches]), np.concatenate([images, images[:7]])
@@ -40,7 +42,7 @@ def test_arrays_are_read_in_batches(arrays):
 
 def test_the_most_probable_class_comes_first(arrays):
     images, paths = arrays
-    rows = list(predict(Brightness(), ["dark", "bright"], read_batches(paths[:1], (8, 8, 1)), top=2))
+    rows = list(predict(Brightness(), ["dark", "bright"], read_batches(paths[:1], Preparation((8, 8, 1)), []), top=2))
     assert [row["top"][0]["class"] for row in rows] == ["bright" if i.mean() > 127.5 else "dark" for i in images]
     assert sum(best["probability"] for best in rows[0]["top"]) == pytest.approx(1)
 
@@ -69,12 +71,14 @@ def test_what_systems_and_tools_hide_in_a_folder_is_left_out(tmp_path):
     (folder / "sub/.ipynb_checkpoints").mkdir(parents=True)
     for name in ("a.png", "sub/b.PNG", "._a.png", "sub/.ipynb_checkpoints/b.png"):
         (folder / name).write_bytes(b"")
-    assert find_images([str(folder)]) == [folder / "a.png", folder / "sub/b.PNG"]
+    assert find_images([str(folder)]).pictures == [folder / "a.png", folder / "sub/b.PNG"]
 
 
 def test_images_of_another_size(arrays):
-    with pytest.raises(KcnnError, match=r"8×8×1.*28×28×1"):
-        list(read_batches(arrays[1], (28, 28, 1)))
+    bad = []
+    assert list(read_batches(arrays[1], Preparation((28, 28, 1)), bad)) == []
+    assert all("8×8×1" in sentence and "28×28×1" in sentence for sentence in bad)
+    assert len(bad) == 2
 
 
 def test_a_data_set_into_csv(trained, tmp_path, cli):

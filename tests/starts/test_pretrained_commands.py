@@ -11,6 +11,7 @@ from PIL import Image
 
 from helpers import one_line_error, random_images
 from kcnn.data.images import read_image
+from kcnn.data.preparation import Preparation
 from kcnn.errors import KcnnError
 from kcnn.models.registry import build_model
 from kcnn.starts import state_dict as weights
@@ -53,7 +54,7 @@ def test_pictures_are_resized_and_cut_as_torchvision_does(tmp_path, size):
     crop = torchvision.transforms
     transform = crop.Compose([crop.Resize(256), crop.CenterCrop(224)])
     expected = np.asarray(transform(Image.fromarray(pixels)))
-    np.testing.assert_array_equal(read_image(tmp_path / "x.png", (224, 224, 3), 256), expected)
+    np.testing.assert_array_equal(read_image(tmp_path / "x.png", Preparation((224, 224, 3), 256)), expected)
 
 
 @pytest.mark.parametrize(
