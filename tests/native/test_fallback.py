@@ -35,7 +35,7 @@ def failing(original, after):
 # Where a step breaks → what to replace, and how often it works before.
 PLACES = {
     "forward": (Program, "__call__", 2),
-    "a layer": (torch, "relu_", 2),
+    "a layer": (torch, "native_batch_norm", 2),
     "the loss": (Loss, "__call__", 2),
     "backward": (torch.autograd, "grad", 2),
     "counting": (metrics.Metrics, "count", 2),
@@ -115,7 +115,7 @@ def test_a_failed_step_has_changed_nothing(monkeypatch):
 def two_losses():
     inputs = keras.Input((8, 8, 3))
     x = layers.GlobalAveragePooling2D()(layers.BatchNormalization()(layers.Conv2D(4, 3)(inputs)))
-    return keras.Model(inputs, [layers.Dense(10)(x), layers.Dense(10)(x)])
+    return keras.Model(inputs, [layers.Dense(10, name="a")(x), layers.Dense(10, name="b")(x)])
 
 
 def test_losses_by_output_are_counted_once(monkeypatch):
