@@ -1,4 +1,4 @@
-"""The only file that touches `keras.src` or a private name of Keras; read in Keras 3.13, 3.14 and 3.15.
+"""The only file that touches `keras.src` or a private name of Keras; read in Keras 3.13, 3.14, 3.15 and 3.16's source.
 
 Import it after the backend is chosen. `ruff` (SLF001) refuses private names elsewhere.
 """
@@ -8,10 +8,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from operator import itemgetter
 from typing import Any
 
 import keras
 from keras.src.backend.common import global_state
+from keras.src.models import functional as functional_models
 from keras.src.models.functional import Functional
 from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR
 from keras.src.trainers.data_adapters.data_adapter_utils import unpack_x_y_sample_weight
@@ -63,11 +65,25 @@ def torch_device() -> str:
     return str(get_device())
 
 
-def torch_trainer() -> type:
-    """The class whose `train_step`, `compute_loss` and so on a model has unless it brings its own."""
-    from keras.src.backend.torch.trainer import TorchTrainer
+STEPS = (
+    *("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics", "get_metrics_result"),
+    *("make_train_function", "make_test_function", "make_predict_function", "__call__"),
+)
 
-    return TorchTrainer
+
+def own_step(model: Any) -> str:
+    """The name of a part of Keras' steps that the model, or its class, brings its own of; "" if it brings none."""
+    stock = keras.Model
+    changed = (name for name in STEPS if name in vars(model) or getattr(type(model), name) is not getattr(stock, name))
+    return next(changed, "")
+
+
+def replicated(model: Any) -> bool:
+    """Whether Keras' own steps would share the work with other processes or devices."""
+    import torch
+
+    joined = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return joined or keras.distribution.distribution() is not None
 
 
 def without_gradients() -> Any:
@@ -99,9 +115,29 @@ def calls(function: Functional) -> Iterator[Any]:
                 yield node
 
 
+def trains(call: Any, outer: bool) -> bool:
+    """Whether a call inside a model is one of training: as `outer`, the model's, unless it says something itself.
+
+    Until Keras 3.15 the model overrules what its calls say; since then they are heeded.
+    """
+    said = call.arguments.kwargs.get("training")
+    overruled = hasattr(functional_models, "operation_fn")
+    return outer if overruled or said is None else bool(said)
+
+
+def takes_training(operation: Any) -> bool:
+    """Whether it is a layer whose `call` has an argument `training`."""
+    return bool(getattr(operation, "_call_has_training_arg", False))
+
+
 def outputs_struct(model: Any) -> Any:
     """The structure of what a functional or sequential model's own call returns."""
     return getattr(model, "_functional", model)._outputs_struct
+
+
+def inputs_struct(model: Any) -> Any:
+    """The structure of the inputs that a functional or sequential model was built with."""
+    return getattr(model, "_functional", model)._inputs_struct
 
 
 def standardize_inputs(model: Any, x: Any) -> Any:
@@ -130,6 +166,21 @@ def compiled_loss(model: Any) -> Any:
 def has_loss_weights(model: Any) -> bool:
     """Whether `compile` was given `loss_weights`."""
     return bool(model._compile_loss._user_loss_weights)
+
+
+def losses_by_output(model: Any) -> list[Any]:
+    """The metrics that average the losses of a model with several."""
+    return list(model._compile_loss.metrics)
+
+
+def loss_settings(loss: Any) -> dict[str, Any]:
+    """The arguments that one of Keras' losses gives to its function, such as `from_logits`."""
+    return dict(getattr(loss, "_fn_kwargs", {}))
+
+
+def tracks_only_compiled(model: Any) -> bool:
+    """Whether the model's metrics are those of `compile` alone, without losses by output or a layer's own."""
+    return model.metrics == [x for x in (model._loss_tracker, model._compile_metrics) if x is not None]
 
 
 def loss_tracker(model: Any) -> Any:
@@ -165,6 +216,16 @@ def current_rate(optimizer: Any) -> Any:
     return optimizer._get_current_learning_rate()
 
 
+def updates_its_own_way(optimizer: Any) -> bool:
+    """Whether its class changes more of Keras' way to apply gradients than `update_step`."""
+    hooks = (
+        *("apply", "_backend_apply_gradients", "_backend_update_step", "_parallel_update_step", "_clip_gradients"),
+        *("_apply_weight_decay", "_get_current_learning_rate", "_update_model_variables_moving_average"),
+    )
+    found = [getattr(optimizer, name) for name in hooks if hasattr(optimizer, name)]
+    return not all(method.__module__.startswith("keras.") for method in found)
+
+
 def variable_index(optimizer: Any, variable: Any) -> int:
     """The place of a variable in the optimizer's lists."""
     return optimizer._get_variable_index(variable)
@@ -188,6 +249,11 @@ def inner(optimizer: Any) -> Any:
 def averages(optimizer: Any) -> list[tuple[Any, Any]]:
     """(variable, its moving average) of an optimizer with `use_ema`."""
     return list(zip(optimizer._trainable_variables, optimizer._model_variables_moving_average, strict=True))
+
+
+def built_with(optimizer: Any) -> list[Any]:
+    """The variables that it was built with."""
+    return list(optimizer._trainable_variables)
 
 
 AVERAGES = "_model_variables_moving_average"  # the attribute, in the order of the optimizer's variables
@@ -231,3 +297,22 @@ def counted_variables(check: Callable[[int], None]) -> Iterator[None]:
         kind._initialize_with_initializer = original
         if inherited:
             del kind._initialize_with_initializer
+
+
+# ---- settings --------------------------------------------------------------------------------------------------------
+
+# Attributes that a step depends on though their names say that they are Keras' own, and those that Keras itself changes.
+_HIDDEN = ("_trainable", "_dtype_policy", "_learning_rate", "_regularizer", "_constraint", "_value")
+_PASSING = ("training", "built", "name")
+
+
+def settings(thing: Any) -> Callable[[], tuple[Any, ...]]:
+    """What reads the settings of a layer, model, variable or optimizer, as a tuple of the same things every time."""
+    if isinstance(thing, keras.Model):
+        return lambda: (thing.trainable, functional(thing), getattr(thing, "optimizer", None), thing.steps_per_execution)
+    held = vars(thing)
+    names = [name for name in held if name in _HIDDEN or not name.startswith("_") and name not in _PASSING]
+    if not names:
+        return tuple
+    read = itemgetter(*names, names[0])  # of two at least, for with one it gives the value itself
+    return lambda: read(held)

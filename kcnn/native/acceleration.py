@@ -24,54 +24,61 @@ channels-last tensors, without copies between layers, and the optimizer updates 
 
 import contextlib
 import logging
+from functools import cache
 from typing import Any
 
 log = logging.getLogger("kcnn")
 
 
-def accelerate(model: Any) -> bool:
+def accelerate(model: Any, tune_process: bool = True) -> bool:
     """Let `fit`, `evaluate` and `predict` of a Keras model run natively on torch; the mathematics stays the same.
 
-    Call it after `compile` (which undoes it), or, for a model that is only to predict, after loading. A layer that
-    is not known here leaves the model on Keras' own path, and a line in the log (logger "kcnn") names it. On jax and
-    tensorflow, which compile by themselves, nothing happens.
+    Call it after `compile` (which undoes it), or, for a model that is only to predict, after loading. A model with a
+    part that has no native form stays on Keras' own path, and a line in the log (logger "kcnn") names it; so does one
+    whose native step fails, from that batch on. On jax and tensorflow, which compile by themselves, nothing happens.
 
     Args:
         model: a functional or sequential model of the ordinary layers of image classifiers; see
             `kcnn.native.layers.LAYERS`. Layers and operations of Keras without variables always work.
+        tune_process: also set what holds for the whole process, once. On the CPU under Linux: glibc keeps freed memory
+            instead of returning it (`mallopt`, which makes the process larger), after returning what is free now. On
+            CUDA: cuDNN measures its algorithms (`torch.backends.cudnn.benchmark`).
 
     Returns:
         Whether the model now runs natively.
+
+    Raises:
+        TypeError: this is no Keras model.
     """
     import keras
 
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"kcnn.accelerate takes a Keras model. Received: {model!r} of type {type(model).__name__}.")
     if keras.backend.backend() != "torch":
         return False
-    from kcnn.native.graph import Unsupported
+    from kcnn.machine.keras_internals import torch_device
+    from kcnn.native.fallback import Functions
+    from kcnn.native.graph import reason
+    from kcnn.native.steps import Steps
 
     try:
-        _install(model)
-    except Unsupported as reason:
-        log.info("%s runs on Keras' own path: no native form of %s.", model.name, reason)
+        Functions(Steps(model)).install()
+    except Exception as error:  # the layers of other people raise anything; what cannot be lowered runs as ever
+        log.info("%s runs on Keras' own path: no native form of %s.", model.name, reason(error))
         return False
+    if tune_process:
+        _tune(torch_device().partition(":")[0])
     return True
 
 
-def _install(model: Any) -> None:
-    from kcnn.machine.keras_internals import torch_trainer
-    from kcnn.native.graph import Unsupported
-    from kcnn.native.steps import Steps
+@cache
+def _tune(device: str) -> None:
+    if device == "cuda":
+        import torch
 
-    for method in ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics"):
-        if getattr(type(model), method) is not getattr(torch_trainer(), method):
-            raise Unsupported(f"{type(model).__name__}'s own {method}")
-    steps = Steps(model)
-    _keep_freed_memory()
-    model.predict_function = steps.predict
-    if model.compiled:
-        model.test_function = steps.test
-        if model.trainable_variables:
-            model.train_function = steps.train
+        torch.backends.cudnn.benchmark = True
+    elif device == "cpu":
+        _keep_freed_memory()
 
 
 def _keep_freed_memory() -> None:

@@ -75,13 +75,14 @@ def conv2d(node: Node, weights: Weights) -> Run:
     # One layout for training and prediction: the variable has only one memory.
     as_keras = node.phases or trains
     layout, form = DENSE if as_keras else KERNEL, None
-    if predicts and not weights.training:
+    if predicts and weights.derives:
         form = _spreader(node, as_keras)
     kernel, bias = weights.kernel(node, layer.kernel, layout, form), weights.bias(node)
     if form:
         return lambda x: winograd.infer(x, kernel, bias, padding[0])
     if node.phases:
-        return lambda x: phases.convolve(x, kernel, bias, padding[0])
+        dtype = dtype_of(layer)
+        return lambda x: phases.convolve(x, kernel.to(dtype), None if bias is None else bias.to(dtype), padding[0])
     if trains:
         return lambda x: winograd.convolve(x, kernel, bias, padding[0])
     return _convolve(node, weights, lambda: kernel, bias, layer.groups, tuple(layer.kernel_size))

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from keras import layers as K
 
+from kcnn.machine.keras_internals import takes_training
 from kcnn.native.convolutions import (
     Run,
     Tensor,
@@ -25,7 +26,8 @@ from kcnn.native.convolutions import (
     separable_conv2d,
 )
 from kcnn.native.cpu import phases
-from kcnn.native.graph import Node, Unsupported, is_relu
+from kcnn.native.graph import Node, Unsupported
+from kcnn.native.rewrites import is_relu
 from kcnn.native.weights import DENSE, Weights
 
 
@@ -45,44 +47,54 @@ def dense(node: Node, weights: Weights) -> Run:
     return run
 
 
+def plain_norm(node: Node) -> bool:
+    """Whether a batch norm is one of the last axis, with statistics of its own and nothing more."""
+    layer = node.op
+    special = getattr(layer, "renorm", False) or getattr(layer, "synchronized", False)  # not in every version of Keras
+    return layer.axis in (-1, len(node.shape) - 1) and len(node.shape) in (2, 4) and not special
+
+
 def batch_normalization(node: Node, weights: Weights) -> Run:
-    """With the batch's statistics and Keras' way of averaging them in training, the averages elsewhere."""
+    """With the batch's statistics and Keras' way of averaging them in training, the averages elsewhere.
+
+    In float32 at least, as Keras does it.
+    """
     layer, dtype = node.op, dtype_of(node.op)
-    if (
-        layer.axis not in (-1, len(node.shape) - 1)
-        or layer.renorm
-        or layer.synchronized
-        or len(node.shape) not in (2, 4)
-    ):
-        raise Unsupported(f"{node.name} with axis={layer.axis}, renorm or synchronized")
+    if not plain_norm(node):
+        raise Unsupported(f"{node.name} with axis={layer.axis}, renorm, synchronized or {len(node.shape)} axes")
+    moves = node.training and layer.trainable
+    if moves and not weights.training:
+        raise Unsupported(f"{node.name} that is to learn in a prediction")
     gamma, beta = weights.optional(layer.gamma), weights.optional(layer.beta)
     mean, variance = weights(layer.moving_mean), weights(layer.moving_variance)
     epsilon, new = layer.epsilon, 1 - layer.momentum
 
+    def wide(x: Tensor) -> list[Tensor | None]:
+        kind = torch.promote_types(x.dtype, torch.float32)
+        return [None if part is None else part.to(kind) for part in (mean, variance, gamma, beta)]
+
     def still(x: Tensor) -> Tensor:
-        return F.batch_norm(x, mean, variance, gamma, beta, False, 0.0, epsilon).to(dtype)
+        return F.batch_norm(x, *wide(x), False, 0.0, epsilon).to(dtype)  # type: ignore[arg-type]
 
     def moving(x: Tensor) -> Tensor:
-        y, batch_mean, inverse = torch.native_batch_norm(x, gamma, beta, None, None, True, 0.0, epsilon)
-        with torch.no_grad():
-            # Keras keeps the biased variance; torch's own running variance is the unbiased one.
-            mean.lerp_(batch_mean, new)
-            variance.lerp_(inverse.pow(-2).sub_(epsilon), new)
+        y, *of_batch = torch.native_batch_norm(x, *wide(x)[2:], None, None, True, 0.0, epsilon)
+        weights.statistics.append((mean, variance, *of_batch, new, epsilon))
         return y.to(dtype)
 
-    return moving if weights.training and layer.trainable else still
+    return moving if moves else still
 
 
 def layer_normalization(node: Node, weights: Weights) -> Run:
     """On the last axis, in float32 at least, as Keras does it."""
     layer, dtype = node.op, dtype_of(node.op)
     axis = layer.axis if isinstance(layer.axis, int) else tuple(layer.axis)
-    if axis not in (-1, (-1,), len(node.shape) - 1, (len(node.shape) - 1,)) or layer.rms_scaling:
+    if axis not in (-1, (-1,), len(node.shape) - 1, (len(node.shape) - 1,)) or getattr(layer, "rms_scaling", False):
         raise Unsupported(f"{node.name} with axis={axis} or rms_scaling")
-    gamma, beta = weights.optional(layer.gamma), weights.optional(layer.beta)
+    parameters = weights.optional(layer.gamma), weights.optional(layer.beta)
 
     def run(x: Tensor) -> Tensor:
         x = nhwc(x).to(torch.promote_types(x.dtype, torch.float32))
+        gamma, beta = (None if part is None else part.to(x.dtype) for part in parameters)
         return nchw(F.layer_norm(x, x.shape[-1:], gamma, beta, layer.epsilon).to(dtype))
 
     return run
@@ -134,7 +146,7 @@ def dropout(node: Node, weights: Weights) -> Run:
     """Draws from torch's generator, not from Keras' of the layer."""
     if node.op.noise_shape is not None:
         raise Unsupported(f"{node.name} with noise_shape")
-    rate = node.op.rate if weights.training else 0
+    rate = node.op.rate if node.training else 0
     return (lambda x: F.dropout(x, rate, True)) if rate else (lambda x: x)
 
 
@@ -144,7 +156,7 @@ def activation(node: Node, weights: Weights) -> Run:
         return torch.relu_ if node.inplace else torch.relu
     if isinstance(node.op, K.Activation) and node.op.activation in ELEMENTWISE:
         return ELEMENTWISE[node.op.activation]
-    return weightless(node)
+    return weightless(node, weights)
 
 
 def add(node: Node, weights: Weights) -> Run:
@@ -156,6 +168,8 @@ def add(node: Node, weights: Weights) -> Run:
 def concatenate(node: Node, weights: Weights) -> Run:
     rank = len(node.shape)
     axis = node.op.axis % rank
+    if axis == 0:
+        raise Unsupported(f"{node.name} along the batch")
     axis = {1: 2, 2: 3, 3: 1}.get(axis, axis) if rank == 4 else axis
     return lambda *xs: torch.cat(xs, axis)
 
@@ -185,16 +199,17 @@ def normalization(node: Node, weights: Weights) -> Run:
     return lambda x: nchw((nhwc(x).to(dtype) - mean) / deviation)
 
 
-def weightless(node: Node) -> Run:
+def weightless(node: Node, weights: Weights) -> Run:
     """Any operation without variables is called as it is, on views in Keras' order of axes."""
     op, arguments = node.op, node.arguments
+    mode = {"training": node.training} if takes_training(op) else {}
     if arguments is None:
-        return lambda *xs: nchw(op(*map(nhwc, xs)))
+        return lambda *xs: nchw(op(*map(nhwc, xs), **mode))
     keys = [id(x) for x in arguments.keras_tensors]
 
     def run(*xs: Tensor) -> Tensor:
         args, kwargs = arguments.fill_in(dict(zip(keys, map(nhwc, xs), strict=True)))
-        return nchw(op(*args, **kwargs))
+        return nchw(op(*args, **{**kwargs, **mode}))
 
     return run
 
@@ -235,7 +250,12 @@ LAYERS: dict[type, Callable[[Node, Weights], Run]] = {
 
 # Zero padding can become theirs.
 CONVOLUTIONS = (K.Conv2D, K.DepthwiseConv2D)
-# A batch norm after them is a scaling of their last kernel.
-FOLDABLE = (K.Conv2D, K.DepthwiseConv2D, K.SeparableConv2D, K.Dense)
-# They give a new tensor, which their gradient does not need.
-FRESH = (*FOLDABLE, K.BatchNormalization, K.MaxPooling2D, K.AveragePooling2D, K.Add)
+# They may have an activation of their own, and a batch norm after them is a scaling of their last kernel.
+WEIGHTED = (K.Conv2D, K.DepthwiseConv2D, K.SeparableConv2D, K.Dense)
+_FRESH = (*WEIGHTED, K.BatchNormalization, K.MaxPooling2D, K.AveragePooling2D, K.Add)
+
+
+def fresh(node: Node) -> bool:
+    """Whether it gives a new tensor, no view of another, that its own gradient does not need again."""
+    viewed = type(node.op) is K.Dense and len(node.shape) > 2
+    return type(node.op) in _FRESH and not viewed

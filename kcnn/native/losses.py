@@ -1,158 +1,121 @@
-"""The loss and the metrics on native tensors, accumulated on the device in Keras' own metric variables."""
+"""The loss on native tensors: what `compile` was given, and the weights' regularizers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
 import torch
 import torch.nn.functional as F
 from keras import losses as L
-from keras import metrics as M
 from keras import tree
 
 from kcnn.machine import keras_internals as internals
 from kcnn.native.graph import Unsupported
-from kcnn.native.weights import Weights
 
 Tensor = torch.Tensor
 
 
-def loss_function(model: Any) -> tuple[Callable[[Any, list[Tensor], Any], Tensor], bool]:
-    """The compiled loss of (targets, outputs, sample weights), native if it is in the table, else Keras' own.
-
-    Returns:
-        The function, and whether it is native.
-    """
-    loss = model.loss
-    if isinstance(loss, str):
-        loss = L.get(loss)
-    native = LOSSES.get(type(loss))
-    if len(model.outputs) != 1 or native is None or not _plain(loss) or internals.has_loss_weights(model):
-        native = None
-
-    def compute(y: Any, outputs: list[Tensor], sample_weight: Any) -> Tensor:
-        if native is not None and sample_weight is None and isinstance(y, Tensor) and outputs[0].ndim == 2:
-            return native(loss, y, outputs[0].float())
-        return internals.compiled_loss(model)(y, packed(model, outputs), sample_weight)
-
-    return compute, native is not None
-
-
-def _plain(loss: Any) -> bool:
-    """From logits, over the last axis, and the mean over the batch."""
-    mean = loss.reduction in ("sum_over_batch_size", "mean")
-    settings = loss.get_config()
-    return mean and loss.dtype == "float32" and settings["from_logits"] and settings.get("axis", -1) == -1
-
-
 def packed(model: Any, outputs: list[Tensor]) -> Any:
     """The outputs in the structure that the model's own call gives."""
-    # Keras gives the one output itself, also where the model was built from a list of one.
-    return outputs[0] if len(outputs) == 1 else tree.pack_sequence_as(internals.outputs_struct(model), outputs)
+    structure = internals.outputs_struct(model)
+    if isinstance(structure, list | tuple) and len(structure) == 1:
+        structure = structure[0]
+    return outputs[0] if isinstance(structure, keras.KerasTensor) else tree.pack_sequence_as(structure, outputs)
 
 
-def _categorical(loss: Any, y: Tensor, logits: Tensor) -> Tensor:
-    return F.cross_entropy(logits, y.to(logits.dtype), label_smoothing=loss.label_smoothing)
+def single(model: Any) -> bool:
+    """Whether what the model's own call gives is one tensor."""
+    return isinstance(packed(model, list(model.outputs)), keras.KerasTensor)
 
 
-def _sparse(loss: Any, y: Tensor, logits: Tensor) -> Tensor:
-    ignored = -100 if loss.ignore_class is None else loss.ignore_class
-    return F.cross_entropy(logits, y.long().view(-1), ignore_index=ignored)
+def one_hot(y: Any, output: Tensor) -> bool:
+    """Whether targets are a tensor with a number for each class of each image."""
+    fits = isinstance(y, Tensor) and y.shape == output.shape and y.ndim == 2
+    return fits and y.shape[1] > 1 and y.dtype is not torch.bool
 
 
-LOSSES: dict[type, Callable[[Any, Tensor, Tensor], Tensor]] = {
-    L.CategoricalCrossentropy: _categorical,
-    L.SparseCategoricalCrossentropy: _sparse,
-}
+def labels(y: Any, output: Tensor) -> bool:
+    """Whether targets are a tensor with a label for each image."""
+    rows = len(output)
+    return isinstance(y, Tensor) and output.ndim == 2 and tuple(y.shape) in ((rows,), (rows, 1))
 
 
-def penalty(weights: Weights) -> Callable[[], Tensor | float]:
-    """The sum of the weights' regularizers. Raises Unsupported for one that depends on the order of axes."""
-    terms = [(v.regularizer, view) for v, _, view in weights.variables.values() if v.regularizer is not None]
-    for regularizer, _ in terms:
-        if type(regularizer) not in (keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2):
-            raise Unsupported(f"regularizer {type(regularizer).__name__}")
-    return lambda: sum(regularizer(view) for regularizer, view in terms)
+Fits = Callable[[Any, Tensor], bool]
 
 
-class Metrics:
-    """The model's loss tracker and compiled metrics.
+class Loss:
+    """The loss of (targets, outputs, sample weights): native where the table has it, else Keras' own, as compiled.
 
-    Metrics in the table are counted in place by native calls; others get the targets and outputs as ever.
+    Raises:
+        Unsupported: there is none, or it is not one number.
     """
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self._counters: dict[int, tuple[Tensor, Tensor]] = {}
+        loss = L.get(model.loss) if isinstance(model.loss, str) else model.loss
+        fits, native = LOSSES.get(type(loss), (None, None))
+        plain = fits is not None and single(model) and not internals.has_loss_weights(model) and _plain(loss)
+        self._fits: Fits = fits if plain and fits else lambda y, output: False
+        self._native: Any = native
+        self._settings = internals.loss_settings(loss) if plain else {}
 
-    def native(self) -> bool:
-        """Whether every metric is in the table, so that counting never leaves the device."""
-        compiled = internals.compiled_metrics(self.model)
+    def native(self, y: Any, output: Tensor, sample_weight: Any) -> bool:
+        """Whether it is computed by native calls for targets and weights like these."""
+        return sample_weight is None and self._fits(y, output)
+
+    def __call__(self, y: Any, outputs: list[Tensor], sample_weight: Any) -> Tensor:
+        if self.native(y, outputs[0], sample_weight):
+            return self._native(y, outputs[0].float(), self._settings)
+        compiled = internals.compiled_loss(self.model)
         if compiled is None:
-            return True
-        listed = compiled.built and all(type(metric) in METRICS for metric in compiled.metrics)
-        return listed and len(self.model.outputs) == 1 and not internals.has_weighted_metrics(self.model)
-
-    def update(self, loss: Tensor, y: Any, outputs: list[Tensor], sample_weight: Any) -> None:
-        """Count a batch."""
-        count = outputs[0].shape[0]
-        total, seen = self._of(internals.loss_tracker(self.model))
-        total.add_(loss.detach(), alpha=count)
-        seen.add_(count)
-        compiled = internals.compiled_metrics(self.model)
-        if compiled is None:
-            return
-        if (
-            sample_weight is not None
-            or not compiled.built
-            or len(outputs) != 1
-            or internals.has_weighted_metrics(self.model)
-        ):
-            compiled.update_state(y, packed(self.model, outputs), sample_weight)
-            return
-        for metric in compiled.metrics:
-            self._update_one(metric, y, outputs[0])
-
-    def logs(self) -> dict[str, Any]:
-        """The values so far, on the device."""
-        logs: dict[str, Any] = {}
-        compiled = internals.compiled_metrics(self.model)
-        if compiled is not None:
-            logs = (
-                {metric.name: self._result(metric) for metric in compiled.metrics}
-                if self.native()
-                else compiled.result()
-            )
-        total, seen = self._of(internals.loss_tracker(self.model))
-        return {"loss": total / seen, **logs}
-
-    def _result(self, metric: Any) -> Tensor:
-        total, seen = self._of(metric)
-        return total / seen
-
-    def _update_one(self, metric: Any, y: Any, output: Tensor) -> None:
-        hits = METRICS.get(type(metric))
-        if hits is None or not isinstance(y, Tensor) or output.ndim != 2:
-            metric.update_state(y, output)
-            return
-        total, seen = self._of(metric)
-        total.add_(hits(metric, y, output).sum())
-        seen.add_(len(output))
-
-    def _of(self, metric: Any) -> tuple[Tensor, Tensor]:
-        if id(metric) not in self._counters:
-            self._counters[id(metric)] = (metric.total.value.detach(), metric.count.value.detach())
-        return self._counters[id(metric)]
+            raise Unsupported("a model that was compiled without a loss")
+        loss = compiled(y, packed(self.model, outputs), sample_weight)
+        if not isinstance(loss, Tensor) or loss.ndim:
+            raise Unsupported("a loss that is not one number")
+        return loss
 
 
-def _among(k: int, labels: Tensor, output: Tensor) -> Tensor:
-    return (output.topk(min(k, output.shape[-1])).indices == labels[:, None]).any(-1)
+def _plain(loss: Any) -> bool:
+    """From logits, over the last axis, and the mean over the batch."""
+    settings = internals.loss_settings(loss)
+    mean = loss.reduction in ("sum_over_batch_size", "mean") and loss.dtype == "float32"
+    logits = settings.get("from_logits") and settings.get("axis", -1) == -1
+    return bool(mean and logits and settings.get("ignore_class") is None)
 
 
-# Each gives a tensor (batch,) of booleans: was it right?
-METRICS: dict[type, Callable[[Any, Tensor, Tensor], Tensor]] = {
-    M.CategoricalAccuracy: lambda metric, y, output: output.argmax(-1) == y.argmax(-1),
-    M.SparseCategoricalAccuracy: lambda metric, y, output: output.argmax(-1) == y.view(-1),
-    M.TopKCategoricalAccuracy: lambda metric, y, output: _among(metric.k, y.argmax(-1), output),
-    M.SparseTopKCategoricalAccuracy: lambda metric, y, output: _among(metric.k, y.view(-1), output),
+def _categorical(y: Tensor, logits: Tensor, settings: dict[str, Any]) -> Tensor:
+    return F.cross_entropy(logits, y.to(logits.dtype), label_smoothing=settings["label_smoothing"])
+
+
+def _sparse(y: Tensor, logits: Tensor, settings: dict[str, Any]) -> Tensor:
+    # Not torch's mean: that leaves out of the count what torch takes for "ignored", which Keras does not know.
+    return F.cross_entropy(logits, y.long().view(-1), reduction="sum") / len(logits)
+
+
+LOSSES: dict[type, tuple[Fits, Callable[[Tensor, Tensor, dict[str, Any]], Tensor]]] = {
+    L.CategoricalCrossentropy: (one_hot, _categorical),
+    L.SparseCategoricalCrossentropy: (labels, _sparse),
 }
+
+
+@contextmanager
+def restored(metrics: Sequence[Any]) -> Iterator[None]:
+    """Put the metrics back as they were if what happens here fails: Keras' loss counts those by output as it goes."""
+    kept = [(variable, variable.value.clone()) for metric in metrics for variable in metric.variables]
+    try:
+        yield
+    except Exception:
+        for variable, value in kept:
+            variable.assign(value)
+        raise
+
+
+def penalty(variables: Sequence[Any], values: Sequence[Tensor]) -> Callable[[], Tensor | float]:
+    """The sum of the regularizers of the variables that train.
+
+    Args:
+        values: what the regularizers are to see, in Keras' order of axes.
+    """
+    terms = [(v.regularizer, value) for v, value in zip(variables, values, strict=True) if v.regularizer is not None]
+    return lambda: sum(torch.sum(regularizer(value)) for regularizer, value in terms)

@@ -8,7 +8,7 @@ import torch
 from kcnn.machine import keras_internals as internals
 from kcnn.methods.optimizers import CoupledWeightDecay
 from kcnn.native.updates import OPTIMIZERS, Slots, Tensors, Update
-from kcnn.native.weights import Layout, Weights, arrange
+from kcnn.native.weights import Layout, Weights, arrange, keras_order
 
 Tensor = torch.Tensor
 
@@ -25,8 +25,7 @@ def optimizer_step(
     """
     if not optimizer.built:
         optimizer.build(list(variables))
-    held = [weights.variables[id(variable)] for variable in variables]
-    layouts = [layout for _, layout, _ in held]
+    layouts, views = zip(*map(weights.held, variables), strict=True)
     apply = _keras_apply(optimizer, variables, layouts)
     make = _native(optimizer, variables)
     if make is None:
@@ -39,7 +38,7 @@ def optimizer_step(
 
     update = make(optimizer, slots)
     averages = slots(internals.AVERAGES) if optimizer.use_ema else []
-    parameters = [view.detach() for _, _, view in held]
+    parameters = [view.detach() for view in views]
     iterations = internals.iterations(optimizer).value.detach()
     decayed = [p for p, v in zip(parameters, variables, strict=True) if internals.uses_decoupled_decay(optimizer, v)]
 
@@ -48,13 +47,13 @@ def optimizer_step(
             return apply(gradients)
         with torch.no_grad():
             aligned = _clip(optimizer, [_aligned(g, p) for g, p in zip(gradients, parameters, strict=True)])
-            rate = _learning_rate(optimizer, parameters[0])
+            rate, t = _learning_rate(optimizer, parameters[0]), (iterations + 1).to(parameters[0].dtype)
             if optimizer.weight_decay:
                 torch._foreach_mul_(decayed, 1 - optimizer.weight_decay * rate)
             if getattr(optimizer, "coupled_weight_decay", 0):
                 torch._foreach_add_(aligned, parameters, alpha=optimizer.coupled_weight_decay)
-            t = iterations.add_(1).to(rate.dtype)
             update(parameters, aligned, rate, t)
+            iterations.add_(1)
             if averages:
                 change = 1 - optimizer.ema_momentum * (t > 1)  # the first average is the weights themselves
                 torch._foreach_lerp_(averages, parameters, [change] * len(averages))
@@ -67,27 +66,27 @@ def _native(optimizer: Any, variables: Sequence[Any]) -> Callable[[Any, Slots], 
     base: Any = next((cls for cls in type(optimizer).__mro__ if cls in OPTIMIZERS), None)
     if base is None or optimizer.gradient_accumulation_steps or optimizer.loss_scale_factor:
         return None
-    if optimizer.use_ema and optimizer.ema_overwrite_frequency:
+    if optimizer.use_ema and (optimizer.ema_overwrite_frequency or _frozen_since(optimizer, variables)):
         return None
     ours = type(optimizer).update_step in (base.update_step, CoupledWeightDecay.update_step)
     special = any(v.constraint is not None or v.dtype not in ("float32", "float64") for v in variables)
     special = special or len({v.dtype for v in variables}) > 1
     special = special or any(getattr(v, "overwrite_with_gradient", False) for v in variables)
-    return OPTIMIZERS[base] if ours and type(optimizer).apply is base.apply and not special else None
+    return OPTIMIZERS[base] if ours and not special and not internals.updates_its_own_way(optimizer) else None
+
+
+def _frozen_since(optimizer: Any, variables: Sequence[Any]) -> bool:
+    """Whether it was built with more variables, whose averages go on moving."""
+    return len(internals.built_with(optimizer)) > len(variables)
 
 
 def _keras_apply(optimizer: Any, variables: Sequence[Any], layouts: Sequence[Layout]) -> Callable[..., None]:
     def apply(gradients: Sequence[Tensor | None]) -> None:
         with torch.no_grad():
-            optimizer.apply([_keras_order(g, y) for g, y in zip(gradients, layouts, strict=True)], variables)
+            pairs = zip(gradients, layouts, strict=True)
+            optimizer.apply([None if g is None else keras_order(g, layout) for g, layout in pairs], variables)
 
     return apply
-
-
-def _keras_order(gradient: Tensor | None, layout: Layout) -> Tensor | None:
-    if gradient is None or not layout.order:
-        return gradient
-    return gradient.permute([layout.order.index(axis) for axis in range(gradient.ndim)])
 
 
 def _aligned(gradient: Tensor, parameter: Tensor) -> Tensor:

@@ -31,6 +31,11 @@ DEPTHWISE = Layout((2, 3, 0, 1), (2, 3, 0, 1), outputs=2)
 DENSE = Layout(outputs=0)
 
 
+def keras_order(tensor: Tensor, layout: Layout) -> Tensor:
+    """A view of what is in torch's order of axes in that of the Keras variable."""
+    return tensor.permute([layout.order.index(axis) for axis in range(tensor.ndim)]) if layout.order else tensor
+
+
 def arrange(variable: Any, layout: Layout) -> Tensor:
     """Lay the variable out in memory as torch wants it, and return a view of it in torch's order of axes.
 
@@ -50,13 +55,17 @@ class Weights:
     Args:
         training: whether the lowered model trains.
         trainable: ids of the variables that get gradients.
+        derives: whether layers may compute other weights from theirs, and keep them.
     """
 
-    def __init__(self, training: bool, trainable: Collection[int] = ()) -> None:
-        self.training = training
+    def __init__(self, training: bool, trainable: Collection[int] = (), derives: bool = False) -> None:
+        self.training, self.derives = training, derives
         self.trainable = trainable if training else ()
         self.variables: dict[int, tuple[Any, Layout, Tensor]] = {}
-        self._refresh: list[Callable[[], Any]] = []
+        # What batch norms measured in this step: (mean, variance, the batch's mean, its inverse deviation, share, epsilon)
+        self.statistics: list[tuple[Any, ...]] = []
+        self._derived: list[Callable[[], Any]] = []
+        self._sources: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __call__(self, variable: Any, layout: Layout = PLAIN) -> Tensor:
         """A view of the variable in torch's order of axes; it collects gradients if the variable trains."""
@@ -72,6 +81,12 @@ class Weights:
         """The same for a variable that the layer may not have."""
         return None if variable is None else self(variable)
 
+    def held(self, variable: Any) -> tuple[Layout, Tensor]:
+        """The layout and the view of a variable that a layer has asked for."""
+        if id(variable) not in self.variables:
+            raise Unsupported(f"variable {variable.path!r}, which no layer of the graph uses")
+        return self.variables[id(variable)][1:]
+
     def kernel(
         self, node: Node, variable: Any, layout: Layout, form: Callable[[Tensor], Tensor] | None = None
     ) -> Tensor:
@@ -82,38 +97,48 @@ class Weights:
         """
         view, norm = self(variable, layout), node.norm
         if norm is None:
-            return view if form is None else self.derived(lambda: form(view))
+            return view if form is None else self.derived(lambda: form(view), view)
         shape = (*view.shape[: layout.outputs], *[1] * (view.ndim - layout.outputs)) if layout.outputs else (-1,)
+        scale, *sources = self._scale(norm)
 
         def folded() -> Tensor:
-            scaled = view * self._scale(norm).view(shape)
+            scaled = view * scale().view(shape)
             return scaled if form is None else form(scaled)
 
-        return self.derived(folded)
+        return self.derived(folded, view, *sources)
 
     def bias(self, node: Node) -> Tensor | None:
         """The layer's bias, with the shift of the batch norm that is folded into it."""
         bias, norm = self.optional(node.op.bias), node.norm
         if norm is None:
             return bias
-        mean, beta = self(norm.moving_mean), self.optional(norm.beta)
+        mean, beta, (scale, *sources) = self(norm.moving_mean), self.optional(norm.beta), self._scale(norm)
 
         def folded() -> Tensor:
-            shift, scale = mean.neg() if bias is None else bias - mean, self._scale(norm)
-            return shift.mul_(scale) if beta is None else torch.addcmul(beta, shift, scale)
+            shift = (mean.neg() if bias is None else bias - mean) * scale()
+            return shift if beta is None else shift + beta
 
-        return self.derived(folded)
+        return self.derived(folded, bias, mean, beta, *sources)
 
-    def _scale(self, norm: Any) -> Tensor:
-        """(channels,)"""
-        gamma, scale = self.optional(norm.gamma), (self(norm.moving_variance) + norm.epsilon).rsqrt_()
-        return scale if gamma is None else scale.mul_(gamma)
+    def _scale(self, norm: Any) -> tuple[Any, ...]:
+        """What computes the scale (channels,) of a batch norm, in float32 at least, and what it reads."""
+        gamma, variance = self.optional(norm.gamma), self(norm.moving_variance)
+        kind = torch.promote_types(variance.dtype, torch.float32)
 
-    def derived(self, compute: Callable[[], Tensor]) -> Tensor:
+        def scale() -> Tensor:
+            inverse = (variance.to(kind) + norm.epsilon).rsqrt_()
+            return inverse if gamma is None else inverse * gamma
+
+        return scale, gamma, variance
+
+    def derived(self, compute: Callable[[], Tensor], *sources: Tensor | None) -> Tensor:
         """What is computed from other weights, and again whenever they have changed; for inference only."""
         with torch.no_grad():
             value = compute()
-        self._refresh.append(lambda: value.copy_(compute()))
+            for source in sources:
+                if source is not None:
+                    self._sources.setdefault(id(source), (source, source.clone()))
+        self._derived.append(lambda: value.copy_(compute()))
         return value
 
     def constant(self, value: Any, dtype: torch.dtype) -> Tensor:
@@ -124,12 +149,25 @@ class Weights:
         """Whether a variable has got another memory since (`model.to(…)` does that), so that the views are stale."""
         return any(internals.memory_of(v) != view.data_ptr() for v, _, view in self.variables.values())
 
-    def versions(self) -> list[int]:
-        """Numbers that change when a variable is assigned to."""
-        return internals.versions([variable for variable, _, _ in self.variables.values()])
-
     def refresh(self) -> None:
-        """Compute the derived weights again from the variables."""
+        """Compute the derived weights again if what they come from has other values, whoever wrote them.
+
+        torch counts what is assigned to a tensor, but not what is written by way of `variable.value.data` or NumPy.
+        """
         with torch.no_grad():
-            for compute in self._refresh:
+            # On a graphics card to compare would wait for it, and costs more than to compute.
+            if all(not now.is_cuda and torch.equal(now, seen) for now, seen in self._sources.values()):
+                return
+            for now, seen in self._sources.values():
+                seen.copy_(now)
+            for compute in self._derived:
                 compute()
+
+    def keep_statistics(self) -> None:
+        """Move the averages of the batch norms towards what this step has measured."""
+        with torch.no_grad():
+            for mean, variance, of_batch, inverse, share, epsilon in self.statistics:
+                # Keras keeps the biased variance; torch's own running variance is the unbiased one.
+                mean.lerp_(of_batch.to(mean.dtype), share)
+                variance.lerp_(inverse.pow(-2).sub_(epsilon).to(variance.dtype), share)
+            self.statistics.clear()

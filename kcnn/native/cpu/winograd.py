@@ -134,15 +134,19 @@ def _forward(x: Tensor, kernel: Tensor, bias: Tensor | None, padding: int) -> Te
     batch, _, height, width = x.shape
     height, width = height + 2 * padding - 2, width + 2 * padding - 2
     rows, columns = -(-height // size), -(-width // size)
-    y = x.new_empty(batch, rows, size, columns, size, outputs)
-    for part, image in _tiles(x, padding, size, rows, columns, max(x.shape[1], outputs)):
-        products = torch.bmm(image, kernel).view(len(kernel), -1)
+    # The result is no view of something else, so that what follows may overwrite it.
+    result = torch.empty(batch, outputs, height, width, memory_format=torch.channels_last)
+    whole = (height, width) == (rows * size, columns * size)
+    image = result.permute(0, 2, 3, 1) if whole else x.new_empty(batch, rows * size, columns * size, outputs)
+    y = image.view(batch, rows, size, columns, size, outputs)
+    for part, spots in _tiles(x, padding, size, rows, columns, max(x.shape[1], outputs)):
+        products = torch.bmm(spots, kernel).view(len(kernel), -1)
         tiles = (back @ products).view(size, size, -1, rows, columns, outputs).permute(2, 3, 0, 4, 1, 5)
         if bias is None:
             y[part].copy_(tiles)
         else:
             torch.add(tiles, bias, out=y[part])
-    return y.view(batch, rows * size, columns * size, outputs)[:, :height, :width].contiguous().permute(0, 3, 1, 2)
+    return result if whole else result.copy_(image[:, :height, :width].permute(0, 3, 1, 2))
 
 
 def _kernel_gradient(x: Tensor, gradient: Tensor, padding: int) -> Tensor:
