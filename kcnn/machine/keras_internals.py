@@ -309,9 +309,14 @@ _PASSING = ("training", "built", "name")
 def settings(thing: Any) -> Callable[[], tuple[Any, ...]]:
     """What reads the settings of a layer, model, variable or optimizer, as a tuple of the same things every time."""
     if isinstance(thing, keras.Model):
-        return lambda: (thing.trainable, functional(thing), getattr(thing, "optimizer", None), thing.steps_per_execution)
+        return lambda: (
+            thing.trainable,
+            functional(thing),
+            getattr(thing, "optimizer", None),
+            thing.steps_per_execution,
+        )
     held = vars(thing)
-    names = [name for name in held if name in _HIDDEN or not name.startswith("_") and name not in _PASSING]
+    names = [name for name in held if name in _HIDDEN or (not name.startswith("_") and name not in _PASSING)]
     if not names:
         return tuple
     read = itemgetter(*names, names[0])  # of two at least, for with one it gives the value itself

@@ -156,5 +156,9 @@ class Settings:
         """Whether one of them is not what it was when this object was made."""
         try:
             return any(read() != seen for read, seen in self._seen)
-        except (KeyError, RuntimeError, ValueError):  # one is gone, or is another array, which does not say if it differs
+        except (
+            KeyError,
+            RuntimeError,
+            ValueError,
+        ):  # one is gone, or is another array, which does not say if it differs
             return True

@@ -1,14 +1,14 @@
 """What a network said of each test image, kept in a small file for paired tests, ensembles and pages."""
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from kcnn.errors import KcnnError
+from kcnn.machine.archives import check_array
 from kcnn.machine.files import atomic
+from kcnn.machine.memory import no_room
 from kcnn.results.logits import softmax
 
 HOW = "`kcnn evaluate RUN --predictions FILE`"
@@ -45,11 +45,17 @@ def read_predictions(path: Path) -> Predictions:
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
+            for member in arrays.zip.infolist():
+                check_array(path, arrays.zip, member)
             labels, predicted = (arrays[name].astype(np.int64) for name in ("labels", "predicted"))
             probabilities = arrays["probabilities"].astype(np.float32)
     except FileNotFoundError as error:
         raise KcnnError(f"There is no file {path}: {HOW} writes it.") from error
-    except (ValueError, KeyError, EOFError, TypeError, OSError, zipfile.BadZipFile, zlib.error) as error:
+    except (KcnnError, PermissionError):
+        raise
+    except MemoryError as error:
+        raise no_room(path) from error
+    except Exception as error:  # NumPy, zipfile, zlib and tokenize each have their own
         raise KcnnError(f"{path} is damaged: delete it, and {HOW} writes it.") from error
     found = Predictions(labels, predicted, probabilities)
     if not _consistent(found):
@@ -61,4 +67,5 @@ def _consistent(found: Predictions) -> bool:
     labels, predicted, probabilities = found
     if probabilities.ndim != 2 or not (labels.shape == predicted.shape == probabilities.shape[:1]) or not len(labels):
         return False
-    return bool(max(labels.max(), predicted.max()) < probabilities.shape[1] and np.isfinite(probabilities).all())
+    classes = np.stack([labels, predicted])
+    return bool(classes.min() >= 0 and classes.max() < probabilities.shape[1] and np.isfinite(probabilities).all())

@@ -1,6 +1,5 @@
 """Classify pictures, arrays or a data set with a trained model: a run directory or a `.keras` file alone."""
 
-import math
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,7 +11,8 @@ from kcnn.data.dataset import Split
 from kcnn.data.images import read_images
 from kcnn.data.preparation import Preparation
 from kcnn.errors import KcnnError
-from kcnn.machine.memory import check_room, no_room
+from kcnn.machine.archives import check_array
+from kcnn.machine.memory import no_room
 from kcnn.results.logits import predict_views, softmax
 
 BATCH = 256  # pictures decoded and classified at a time, so that a large folder needs little memory
@@ -124,19 +124,8 @@ def _read_npz(path: Path) -> np.ndarray:
             raise KcnnError(f'{path} has several arrays, none of them called "images": save the images alone.')
         for member in arrays.zip.infolist():
             if member.filename.removesuffix(".npy") == name:
-                check_room(path, member.file_size)
-                with arrays.zip.open(member) as file:
-                    _check_claim(file, member.file_size)
+                check_array(path, arrays.zip, member)
         return np.asarray(arrays[name])
-
-
-def _check_claim(file: Any, size: int) -> None:
-    """Raise a ValueError if an array says that it is larger than the bytes it has: NumPy would make room for it."""
-    version, _ = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == 1 else np.lib.format.read_array_header_2_0
-    shape, _, kind = read(file)
-    if math.prod(shape) * kind.itemsize > size:
-        raise ValueError("the array is cut off")
 
 
 def dataset_batches(name: str, test: Split, class_names: Sequence[str], shape: tuple[int, int, int]) -> Iterator[Batch]:

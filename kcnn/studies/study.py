@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from kcnn.errors import KcnnError, UsageError, unknown
+from kcnn.errors import KcnnError, UsageError, shown, unknown
 from kcnn.recipes.recipe import Recipe
 
 REPORTED, OWN = "reported", "own"
@@ -98,8 +98,8 @@ def read_study(path: Path, name: str = "") -> Study:
         values = tomllib.loads(text)
     except FileNotFoundError as error:
         raise KcnnError(f"There is no study file {path}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise KcnnError(f"{path} is not a TOML file: {error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise KcnnError(f"{path} is not a TOML file: {shown(str(error), 200)}.") from error
     try:
         return checked_study(name or path.stem, values, text)
     except UsageError as error:

@@ -18,6 +18,7 @@ from kcnn.methods.optimizers import make_optimizer
 from kcnn.models.registry import build_model
 from kcnn.recipes.files import read_recipe, shipped_recipes
 from kcnn.recipes.stages import plan_stages
+from kcnn.results.kept import keep_predictions, read_predictions
 from kcnn.results.logits import predict_logits
 from kcnn.results.onnx_model import OnnxModel
 from kcnn.results.prediction import predict, read_array, read_batches
@@ -27,6 +28,11 @@ from kcnn.run.history import History, read_history
 from kcnn.starts.pretrained import read_state_dict
 from kcnn.starts.state_dict import load_state_dict, to_state_dict
 from kcnn.starts.transfer import described, own_weights
+from kcnn.studies.command import task_command
+from kcnn.studies.page.pictures import confusion
+from kcnn.studies.paired import compare_paired
+from kcnn.studies.study import read_study, shipped_studies
+from kcnn.studies.tasks import plan_tasks
 from kcnn.training.state import resumable
 
 NAMES = ["cat", "dog", "猫"]
@@ -248,6 +254,27 @@ def read_run(path):
     compare_runs([path.parent, path.parents[1] / "two"], path.parents[1] / "curves.png")
 
 
+def make_predictions(folder):
+    keep_predictions(folder / "predictions.npz", np.random.default_rng(0).normal(size=(40, 5)), np.arange(40) % 5)
+    return folder / "predictions.npz"
+
+
+def read_kept(path):
+    found = read_predictions(path)
+    assert compare_paired("itself", [found], [found]).p == 1
+    assert confusion(found, list(map(str, range(found.probabilities.shape[1]))))["names"]
+
+
+def make_study(folder):
+    return Path(shutil.copy(shipped_studies()["report1"], folder / "study.toml"))
+
+
+def read_rows(path):
+    for task in plan_tasks(read_study(path), path.parent, seeds=[0]):
+        assert task.path.parents[1] == path.parent
+        assert task_command(task)
+
+
 # Kind → (make a file in an empty folder, damage its bytes, read it as the commands do).
 KINDS = {
     "keras": (make_keras, mutations.damage_zip, read_keras),
@@ -267,6 +294,8 @@ KINDS = {
     "cifar100-names": (make_cifar("cifar100", "fine_label_names.txt"), mutations.damage_text, read_cifar100),
     "tensors": (make_tensors("test_data.pth"), mutations.damage_zip, read_tensors),
     "tensor-labels": (make_tensors("train_labels.pth"), mutations.damage_zip, read_tensors),
+    "predictions": (make_predictions, mutations.damage_zip, read_kept),
+    "study": (make_study, mutations.damage_text, read_rows),
     "recipe": (make_recipe, mutations.damage_text, read_toml),
     "log": (make_run("log.csv"), mutations.damage_text, read_run),
     "result": (make_run("result.json"), mutations.damage_json, read_run),

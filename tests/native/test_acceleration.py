@@ -131,7 +131,10 @@ def regular(**arguments):
 
 # What is left to Keras → a part of the line that says why.
 LEFT = {
-    "not built": (lambda: keras.Sequential([layers.Dense(10, name="top")], name="new"), "'new', which is not built yet"),
+    "not built": (
+        lambda: keras.Sequential([layers.Dense(10, name="top")], name="new"),
+        "'new', which is not built yet",
+    ),
     "subclassed": (Subclassed, "which is not a functional model"),
     "own layer": (sequential(lambda: Strange(name="odd")), "Strange 'odd'"),
     "own dense": (sequential(lambda: Twice(4, name="twice")), "Twice 'twice'"),

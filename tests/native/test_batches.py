@@ -150,7 +150,7 @@ def test_targets(loss, y):
         {"sample_weight": 2.0},
         {"class_weight": {n: n / 4 for n in range(10)}},
         {"class_weight": {0: 1.0}},
-        {"class_weight": {n: 1.0 for n in range(10)}, "sample_weight": WEIGHTS},
+        {"class_weight": dict.fromkeys(range(10), 1.0), "sample_weight": WEIGHTS},
     ],
 )
 def test_weights_of_samples(more):

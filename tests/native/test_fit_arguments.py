@@ -75,7 +75,7 @@ def test_data_that_comes_in_batches(kind, weighted):
         {"sample_weight": WEIGHTS},
         {"sample_weight": WEIGHTS[:, None]},
         {"class_weight": {n: n / 4 for n in range(10)}},
-        {"sample_weight": WEIGHTS, "class_weight": {n: 1.0 for n in range(10)}},
+        {"sample_weight": WEIGHTS, "class_weight": dict.fromkeys(range(10), 1.0)},
         {"validation_split": 0.3},
         {"validation_data": (IMAGES, ONE_HOT)},
         {"validation_data": (IMAGES, ONE_HOT, WEIGHTS)},

@@ -103,7 +103,8 @@ FLIPPED = IMAGES[:, ::-1]
 
 
 @pytest.mark.parametrize(
-    "structure", [lambda z, a: [z, a], lambda z, a: (z, a), lambda z, a: {"a": a, "z": z}, lambda z, a: {"z": z, "a": a}]
+    "structure",
+    [lambda z, a: [z, a], lambda z, a: (z, a), lambda z, a: {"a": a, "z": z}, lambda z, a: {"z": z, "a": a}],
 )
 @pytest.mark.parametrize(
     "x",

@@ -119,7 +119,7 @@ def test_fewer_epochs_are_runs_of_their_own_and_say_so(small, here, cli, tmp_pat
     assert "(2) at 1 of 2 epochs" in text
     assert "(2) at 0.5 of the epochs" in text  # the row of tests
     study = find_study(str(small))
-    assert [(task.scale, state_of(task).kind) for task in found_tasks(study, folder)] == [(0.5, FINISHED)]
+    assert {(task.scale, state_of(task).kind) for task in found_tasks(study, folder)} == {(0.5, FINISHED)}
     assert state_of(plan_tasks(study, folder, ["<i>*"])[0]).kind == NEW
 
 
