@@ -27,7 +27,7 @@ def test_result_has_the_promised_keys(trained):
     found = json.loads((trained[0] / "result.json").read_text())
     assert list(found) == [
         *("test", "validation", "best_epoch", "epochs", "seconds", "images_per_second"),
-        *("parameters", "backend", "device"),
+        *("parameters", "pflop", "backend", "device"),
     ]
     assert list(found["test"]) == list(found["validation"]) == ["accuracy", "interval", "top5", "loss"]
     assert (found["parameters"], found["epochs"], found["backend"]) == (61_706, 2, keras.backend.backend())

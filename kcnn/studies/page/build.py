@@ -3,7 +3,7 @@
 from importlib import resources
 from typing import Any
 
-from kcnn.errors import KcnnError
+from kcnn.errors import KcnnError, command
 from kcnn.run.history import History, read_history
 from kcnn.studies import words
 from kcnn.studies.page.drawing import bars, charts, curve_name
@@ -68,7 +68,8 @@ def _section(line: Line, report: Report, gallery: Gallery) -> dict[str, Any]:
     outcome = line.outcomes[0]
     if outcome.kept is None:
         run = outcome.run
-        section["missing"] = f"Its predictions were not kept: kcnn evaluate {run.path} --predictions {run.predictions}"
+        keep = command("evaluate", run.path, "--predictions", run.predictions)
+        section["missing"] = f"Its predictions were not kept. To keep them: {keep}"
         return section
     names = class_names(outcome.run, outcome.kept.probabilities.shape[1])
     section["confusion"] = confusion(outcome.kept, names)
