@@ -151,6 +151,7 @@ def report(folder: Path, as_json: bool) -> None:
 
 def _plan(study: Any, folder: Path, options: dict[str, Any]) -> list[Any]:
     """The tasks that the options name."""
+    from kcnn.machine.backend import named_by_environment
     from kcnn.studies.study import SETTINGS
     from kcnn.studies.tasks import plan_tasks
 
@@ -161,6 +162,7 @@ def _plan(study: Any, folder: Path, options: dict[str, Any]) -> list[Any]:
         raise UsageError(f"--settings is reported or own; received {settings!r}.")
     rows = [name.strip() for name in options["rows"].split(",") if name.strip()]
     changes = {key: options[key] for key in ("data_dir", "device", "precision") if options[key]}
+    changes |= {"backend": backend} if (backend := named_by_environment()) else {}
     return plan_tasks(study, folder, rows, settings, range(options["seeds"] or 0), scale, changes)
 
 

@@ -113,10 +113,11 @@ def found_tasks(study: Study, folder: Path) -> list[Task]:
 
 
 def _computed_with(task: Task) -> dict[str, str]:
-    """The precision that a run was asked for on this machine, beside what the study says."""
+    """The precision and backend that a run was asked for on this machine, beside what the study says."""
     run = RunDir((task.source if task.row.test_of and task.source else task).path)
     try:
-        return {"precision": read_recipe(run.recipe).precision}
+        found = read_recipe(run.recipe)
+        return {"precision": found.precision, "backend": found.backend}
     except KcnnError:  # not there, or damaged
         return {}
 

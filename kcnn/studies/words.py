@@ -69,15 +69,20 @@ def headings(report: Report) -> dict[str, str]:
 
 
 def table(report: Report) -> tuple[list[str], list[list[str]]]:
-    """The main table: its headings, and a line of cells for each row."""
+    """The main table: its headings, and a line of cells for each row; without columns that would be empty."""
     titles = [word for title in headings(report).values() for word in (title, "difference")]
     cells = []
     for row in report.rows:
         lines = [report.shown(row, settings) for settings in headings(report)]
         numbers = [word for line in lines for word in (accuracy(line), difference(line))]
         cells.append([row.name, reported(row.reported), *numbers, row.source])
+    silent = {
+        "source": not any(row.source for row in report.rows),
+        "reported": all(row.reported is None for row in report.rows),
+        "difference": not any(isinstance(row.reported, float) for row in report.rows),
+    }
     whole = ["row", "reported", *titles, "source"]
-    kept = [index for index, title in enumerate(whole) if title != "source" or any(line[index] for line in cells)]
+    kept = [index for index, title in enumerate(whole) if not silent.get(title)]
     return [whole[index] for index in kept], [[line[index] for index in kept] for line in cells]
 
 

@@ -158,7 +158,7 @@ def test_the_page_of_single_runs(trained, cli, tmp_path):
     outcome = cli("report", run)
     assert outcome.stdout.strip() == str(run / "report.html")
     elements = Elements((run / "report.html").read_text())
-    assert elements.tables["results"][0] == ["row", "reported", "ours", "difference"]
+    assert elements.tables["results"][0] == ["row", "ours"]
     assert elements.tables["results"][1][0] == "mine"
     assert cli("report", run).exit_code == 0  # over a page of its own
     shutil.copytree(run, tmp_path / "other")

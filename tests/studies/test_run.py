@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 from helpers import one_line_error
@@ -138,6 +139,21 @@ def test_data_and_device_make_no_other_run(done, tmp_path):
     assert {state_of(task).kind for task in tasks} == {FINISHED}
     other = plan_tasks(study, done, ["plain"], changes={"precision": "mixed_bfloat16"})
     assert {state_of(task).kind for task in other} == {BLOCKED}
+
+
+def test_the_backend_of_the_environment_is_the_runs(small, cli, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.delenv("KCNN_SET_KERAS_BACKEND", raising=False)
+    monkeypatch.setattr("kcnn.studies.timing.run_module", lambda *_, **__: "not measured")
+
+    def run(module, arguments, backend, threads=0):
+        seen.append((backend, read_recipe(Path(arguments[2])).backend))
+        return "enough"
+
+    monkeypatch.setattr(runner, "run_module", run)
+    cli("study", "run", small, "--rows", "plain", "--settings", "own", "--seeds", 1, "-o", tmp_path / "out")
+    assert seen == [("jax", "jax")]
 
 
 def test_no_more_jobs_at_a_time_than_asked_and_none_before_its_source(small, tmp_path, monkeypatch):

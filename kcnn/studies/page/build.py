@@ -25,7 +25,7 @@ def to_html(report: Report) -> str:
     )
     template = environment.from_string((folder / "page.html").read_text(encoding="utf-8"))
     gallery = Gallery()
-    histories = _histories(report)
+    histories, shown = _histories(report), bars(report)
     return template.render(
         report=report,
         **parts,
@@ -33,8 +33,8 @@ def to_html(report: Report) -> str:
         explained=words.EXPLAINED,
         table=words.table(report),
         costs=words.costs(report),
-        bars=bars(report),
-        legend=[("reported", "reported"), *((f"ours-{key}", title) for key, title in words.headings(report).items())],
+        bars=shown,
+        legend={bar.kind: bar.title for row in shown.values() for bar in row},
         charts=charts(histories) if histories else [],
         sections=[_section(line, report, gallery) for line in report.lines],
     )
