@@ -81,3 +81,39 @@ def trained(tmp_path_factory):
     result = CliRunner().invoke(main, [*SMALL, "--run", str(run)], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return run, result
+
+
+# ---- one tiny run in each precision ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def trained_in(tmp_path_factory):
+    """`trained_in("lenet5", "bfloat16")` → (recipe, run directory); trained when it is first asked for."""
+    from kcnn.machine import backend
+    from kcnn.run.directory import RunDir
+    from precision import SIZES, recipe_of, write_data
+    from runs import train
+
+    known = {}
+
+    def get(model, precision):
+        if (model, precision) not in known:
+            folder = tmp_path_factory.mktemp(f"{model}-{precision}")
+            recipe = recipe_of(model, precision, write_data(folder / "data", SIZES[model]))
+            run = RunDir.create(folder / "run", "x")
+            backend.select("torch", precision=precision)
+            train(recipe, run)
+            backend.select("torch")
+            known[model, precision] = recipe, run
+        return known[model, precision]
+
+    return get
+
+
+@pytest.fixture
+def any_precision():
+    """For tests that choose one: it is float32 again afterwards."""
+    from kcnn.machine import backend
+
+    yield
+    backend.select("torch")

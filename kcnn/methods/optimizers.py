@@ -23,7 +23,6 @@ in it for about 1 / (1 - momentum) steps.
 
 from collections.abc import Sequence
 from functools import cache
-from types import SimpleNamespace
 from typing import Any
 
 # Name in a recipe → class name in keras.optimizers.
@@ -73,10 +72,11 @@ class WideAverages:
     """
 
     def add_variable_from_reference(self, reference_variable: Any, name: Any = None, initializer: Any = "zeros") -> Any:
-        if name == "average":
-            path, shape = reference_variable.path, reference_variable.shape
-            reference_variable = SimpleNamespace(path=path, shape=shape, dtype=_at_least_float32(reference_variable))
-        return super().add_variable_from_reference(reference_variable, name, initializer)  # type: ignore[misc]
+        make: Any = super()
+        if name != "average" or reference_variable.dtype not in ("bfloat16", "float16"):
+            return make.add_variable_from_reference(reference_variable, name, initializer)
+        name = f"{reference_variable.path.replace('/', '_')}_average"
+        return make.add_variable(reference_variable.shape, initializer, dtype="float32", name=name)
 
     def _update_model_variables_moving_average(self, trainable_variables: Sequence[Any]) -> None:
         from keras import ops
@@ -86,10 +86,6 @@ class WideAverages:
         for variable, average in zip(trainable_variables, averages, strict=True):
             decay = ops.cast(later, average.dtype) * self.ema_momentum  # type: ignore[attr-defined]
             average.assign(decay * average + (1 - decay) * ops.cast(variable, average.dtype))
-
-
-def _at_least_float32(variable: Any) -> str:
-    return "float32" if variable.dtype in ("bfloat16", "float16") else variable.dtype
 
 
 @cache

@@ -195,6 +195,17 @@ def _inconsistent(recipe: Recipe) -> list[str]:
         errors.append("nesterov needs optimizer sgd with a momentum above 0.")
     if recipe.patience and not recipe.validation:
         errors.append("patience needs validation images: set validation above 0.")
+    return errors + (_unfit_bfloat16(recipe) if recipe.precision == "bfloat16" else [])
+
+
+def _unfit_bfloat16(recipe: Recipe) -> list[str]:
+    """Sentences for what Keras cannot do with weights in bfloat16."""
+    instead = "with precision bfloat16: choose mixed_bfloat16, which keeps the weights in float32"
+    errors = []
+    if recipe.optimizer == "nadam":
+        errors.append(f"optimizer nadam divides by 0 {instead}, or another optimizer.")
+    if recipe.clip_norm and recipe.backend == "tensorflow":
+        errors.append(f"clip_norm does not work on tensorflow {instead}, or another backend.")
     return errors
 
 

@@ -21,6 +21,11 @@ from helpers import one_line_error
         (("--set", "stages=[[1,32],[1]]"), ("[epochs, batch_size]", "received [1]")),
         (("--set", "data_dir=2024", "--set", "weights=3"), ("data_dir must be a word; received 2024", "weights must")),
         (("--set", "pretrained=3"), ("pretrained must be a word; received 3",)),
+        (("--precision", "bfloat16", "--optimizer", "nadam"), ("nadam divides by 0", "choose mixed_bfloat16")),
+        (
+            ("--precision", "bfloat16", "--set", "clip_norm=1", "--backend", "tensorflow"),
+            ("clip_norm does not work on tensorflow", "choose mixed_bfloat16"),
+        ),
     ],
 )
 def test_train(cli, tmp_path, options, words):

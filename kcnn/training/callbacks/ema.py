@@ -35,7 +35,7 @@ def averaged_weights(model: Any, batches: TrainingBatches, epoch: int) -> Iterat
     kept = [(variable, keras.ops.copy(variable.value)) for variable in changed]
     try:
         for variable, average in averaged:
-            variable.assign(average.value)
+            variable.assign(keras.ops.copy(average.value))  # jax gives the memory of what a step has read away
         if norms:
             _measure(model, norms, batches, epoch)
         yield
