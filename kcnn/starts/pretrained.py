@@ -174,10 +174,10 @@ def _read_torch(path: Path) -> Any:
 
 def _read_safetensors(path: Path) -> Any:
     try:
-        from safetensors.torch import load_file
+        import safetensors.torch
     except ImportError as error:
         raise KcnnError("A .safetensors file needs its package. Run: pip install 'kcnn[safetensors]'") from error
     try:
-        return load_file(path)
+        return safetensors.torch.load_file(path)
     except Exception as error:  # its own kind, or torch's for a shape or type that there is not
         raise KcnnError(f"{path} is damaged or not a safetensors file: fetch or write it again.") from error

@@ -55,6 +55,15 @@ def test_every_kind_of_layer_is_saved(name, options, tmp_path):
     np.testing.assert_array_equal(ops.convert_to_numpy(loaded(images)), ops.convert_to_numpy(model(images)))
 
 
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="torch's modules")
+def test_torch_knows_the_weights_as_keras_own_loading_makes_it(saved):
+    """Exports through torch take what its modules do not know for constants."""
+    ours, plain = load_model(saved)[0], keras.saving.load_model(saved)
+    for model in (ours, plain):
+        assert [tuple(parameter.shape) for parameter in model.parameters()] != []
+    assert [name for name, _ in ours.named_parameters()] == [name for name, _ in plain.named_parameters()]
+
+
 def test_a_file_of_another_program_has_no_names(model, tmp_path):
     model.save(tmp_path / "plain.keras")
     loaded, info = load_model(tmp_path / "plain.keras")

@@ -91,3 +91,41 @@ def test_weights_of_a_file_for_another_network_are_refused(resnet18):
     model = build_model("resnet34", (32, 32, 3), 1000, stem="imagenet")
     with pytest.raises(KcnnError, match=r"do not fit resnet34: layer1_2_bn1/beta has no tensor layer1\.2\.bn1\.bias"):
         weights.load_state_dict(model, resnet18[1])
+
+
+def with_other_tensors(resnet18, folder, change):
+    """A file of resnet18's weights that `change` has changed."""
+    state = torch.load(resnet18[0], weights_only=True)
+    change(state)
+    torch.save(state, folder / "other.pth")
+    return folder / "other.pth"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda state: state.pop("fc.bias"), ("has no tensor fc.bias", "knows no classes")),
+        (lambda state: state.pop("fc.weight"), ("fc/kernel has no tensor fc.weight",)),
+        (lambda state: state.pop("layer3.0.bn1.weight"), ("has no tensor layer3.0.bn1.weight",)),
+        (lambda state: state.update({"fc.bias": torch.tensor(1.0)}), ("tensor fc.bias is a number",)),
+        (lambda state: state.update({"conv1.weight": torch.zeros(64, 3, 5, 5)}), ("conv1.weight is 64×3×5×5",)),
+        (lambda state: state["conv1.weight"].fill_(torch.nan), ("tensor conv1.weight has NaN",)),
+        (lambda state: state.update({"conv1.weight": torch.zeros(64, 3, 7, 7, dtype=torch.int32)}), ("is int32",)),
+        (lambda state: state.update({"\x1b[31m\nred" * 9: torch.zeros(1)}), ("\\x1b[31m\\nred",)),
+    ],
+)
+def test_a_state_dict_that_does_not_fit_says_why(resnet18, photo, tmp_path, cli, change, words):
+    path = with_other_tensors(resnet18, tmp_path, change)
+    one_line_error(cli("predict", "--model", "resnet18", "--pretrained", path, photo), 1, *words)
+
+
+def test_training_starts_from_a_state_dict_without_a_head(resnet18, tmp_path, cli):
+    def change(state):
+        for key in ("fc.weight", "fc.bias"):
+            state.pop(key)
+
+    path, run = with_other_tensors(resnet18, tmp_path, change), tmp_path / "run"
+    small = ("--image-size", 32, "--epochs", 1, "--limit-train", 10, "--batch-size", 10, "--validation", 0)
+    result = cli("train", "--model", "resnet18", "--dataset", "digits", "--pretrained", path, *small, "--run", run)
+    assert result.exit_code == 0, result.output
+    assert "100 tensors loaded" in result.stderr

@@ -12,6 +12,7 @@ import pytest
 import torch
 import torchvision
 
+from helpers import refused
 from kcnn.errors import KcnnError
 from kcnn.models.registry import build_model
 from kcnn.starts import state_dict as weights
@@ -248,3 +249,22 @@ def test_a_variable_without_counterpart_is_named():
     model = keras.Model(inputs, keras.layers.PReLU(name="odd")(inputs), name="mine")
     with pytest.raises(KcnnError, match="mine's variable odd/alpha has no counterpart"):
         weights.to_state_dict(model)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (np.full(1000, np.nan, np.float32), "tensor fc.bias has NaN or infinite numbers"),
+        (np.full(1000, -np.inf, np.float32), "tensor fc.bias has NaN or infinite numbers"),
+        (np.zeros(1000, np.int64), "tensor fc.bias is int64, not floating numbers"),
+        (np.zeros(1000, np.complex64), "tensor fc.bias is complex64, not floating numbers"),
+        (np.zeros((), np.float32), "tensor fc.bias is a number, but fc/bias 1000 takes 1000"),
+        (np.zeros((1000, 1), np.float32), "tensor fc.bias is 1000×1, but fc/bias 1000 takes 1000"),
+    ],
+)
+def test_tensors_that_are_no_weights_are_named_and_nothing_is_set(small, value, words):
+    model, state = small
+    before = model.get_weights()
+    refused(lambda: weights.load_state_dict(model, {**state, "fc.bias": value}), words)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
