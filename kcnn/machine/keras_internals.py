@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import keras
@@ -65,25 +65,23 @@ def torch_device() -> str:
     return str(get_device())
 
 
-STEPS = (
-    *("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics", "get_metrics_result"),
-    *("make_train_function", "make_test_function", "make_predict_function", "__call__"),
-)
+STEPS = ["train_step", "test_step", "predict_step", "compute_loss", "compute_metrics", "get_metrics_result", "__call__"]
+STEPS += ["make_train_function", "make_test_function", "make_predict_function"]
 
 
 def own_step(model: Any) -> str:
     """The name of a part of Keras' steps that the model, or its class, brings its own of; "" if it brings none."""
-    stock = keras.Model
-    changed = (name for name in STEPS if name in vars(model) or getattr(type(model), name) is not getattr(stock, name))
-    return next(changed, "")
+    kind, stock = type(model), keras.Model
+    return next((x for x in STEPS if x in vars(model) or getattr(kind, x) is not getattr(stock, x)), "")
 
 
 def replicated(model: Any) -> bool:
     """Whether Keras' own steps would share the work with other processes or devices."""
-    import torch
+    from torch import distributed
 
-    joined = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return joined or keras.distribution.distribution() is not None
+    return (
+        distributed.is_available() and distributed.is_initialized()
+    ) or keras.distribution.distribution() is not None
 
 
 def without_gradients() -> Any:
@@ -121,8 +119,7 @@ def trains(call: Any, outer: bool) -> bool:
     Until Keras 3.15 the model overrules what its calls say; since then they are heeded.
     """
     said = call.arguments.kwargs.get("training")
-    overruled = hasattr(functional_models, "operation_fn")
-    return outer if overruled or said is None else bool(said)
+    return outer if said is None or hasattr(functional_models, "operation_fn") else bool(said)
 
 
 def takes_training(operation: Any) -> bool:
@@ -130,14 +127,10 @@ def takes_training(operation: Any) -> bool:
     return bool(getattr(operation, "_call_has_training_arg", False))
 
 
-def outputs_struct(model: Any) -> Any:
-    """The structure of what a functional or sequential model's own call returns."""
-    return getattr(model, "_functional", model)._outputs_struct
-
-
-def inputs_struct(model: Any) -> Any:
-    """The structure of the inputs that a functional or sequential model was built with."""
-    return getattr(model, "_functional", model)._inputs_struct
+def structures(model: Any) -> tuple[Any, Any]:
+    """Of the inputs that a functional or sequential model was built with, and of what its own call returns."""
+    function = getattr(model, "_functional", model)
+    return function._inputs_struct, function._outputs_struct
 
 
 def standardize_inputs(model: Any, x: Any) -> Any:
@@ -153,6 +146,24 @@ def all_layers(model: Any) -> list[Any]:
 def producer(tensor: Any) -> Any:
     """The layer or operation whose output a symbolic tensor is."""
     return tensor._keras_history.operation
+
+
+# Attributes that a step depends on though they are named as Keras' own, and those that Keras itself changes.
+_HIDDEN = ("_trainable", "_dtype_policy", "_learning_rate", "_regularizer", "_constraint", "_value")
+_PASSING = ("training", "built", "name")
+
+
+def settings(thing: Any) -> Callable[[], tuple[Any, ...]]:
+    """What reads the settings of a layer, model, variable or optimizer, as a tuple of the same things every time."""
+    if isinstance(thing, keras.Model):
+        read = attrgetter("trainable", "steps_per_execution")
+        return lambda: (*read(thing), functional(thing), getattr(thing, "optimizer", None))
+    held = vars(thing)
+    names = [name for name in held if name in _HIDDEN or (not name.startswith("_") and name not in _PASSING)]
+    if not names:
+        return tuple
+    values = itemgetter(*names, names[0])  # of two at least, for with one it gives the value itself
+    return lambda: values(held)
 
 
 # ---- compiled losses and metrics -------------------------------------------------------------------------------------
@@ -201,11 +212,6 @@ def has_weighted_metrics(model: Any) -> bool:
 # ---- optimizers ------------------------------------------------------------------------------------------------------
 
 
-def iterations(optimizer: Any) -> Any:
-    """The variable that counts steps."""
-    return optimizer._iterations
-
-
 def rate_is_variable(optimizer: Any) -> bool:
     """Whether the learning rate is a variable, and not a schedule of Keras'."""
     return isinstance(optimizer._learning_rate, keras.Variable)
@@ -251,11 +257,6 @@ def averages(optimizer: Any) -> list[tuple[Any, Any]]:
     return list(zip(optimizer._trainable_variables, optimizer._model_variables_moving_average, strict=True))
 
 
-def built_with(optimizer: Any) -> list[Any]:
-    """The variables that it was built with."""
-    return list(optimizer._trainable_variables)
-
-
 AVERAGES = "_model_variables_moving_average"  # the attribute, in the order of the optimizer's variables
 
 
@@ -297,27 +298,3 @@ def counted_variables(check: Callable[[int], None]) -> Iterator[None]:
         kind._initialize_with_initializer = original
         if inherited:
             del kind._initialize_with_initializer
-
-
-# ---- settings --------------------------------------------------------------------------------------------------------
-
-# Attributes that a step depends on though their names say that they are Keras' own, and those that Keras itself changes.
-_HIDDEN = ("_trainable", "_dtype_policy", "_learning_rate", "_regularizer", "_constraint", "_value")
-_PASSING = ("training", "built", "name")
-
-
-def settings(thing: Any) -> Callable[[], tuple[Any, ...]]:
-    """What reads the settings of a layer, model, variable or optimizer, as a tuple of the same things every time."""
-    if isinstance(thing, keras.Model):
-        return lambda: (
-            thing.trainable,
-            functional(thing),
-            getattr(thing, "optimizer", None),
-            thing.steps_per_execution,
-        )
-    held = vars(thing)
-    names = [name for name in held if name in _HIDDEN or (not name.startswith("_") and name not in _PASSING)]
-    if not names:
-        return tuple
-    read = itemgetter(*names, names[0])  # of two at least, for with one it gives the value itself
-    return lambda: read(held)

@@ -21,7 +21,7 @@ class Functions:
         self.steps, self.model = steps, steps.model
 
     def install(self) -> None:
-        """Give them to the model; what it cannot do, as it is not compiled or has nothing to train, is left to Keras."""
+        """Give the model those that it has a use for: one that is not compiled, or all frozen, is not to train."""
         self.model.predict_function = self.predict
         if self.model.compiled:
             self.model.test_function = self.test

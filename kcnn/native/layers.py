@@ -69,16 +69,16 @@ def batch_normalization(node: Node, weights: Weights) -> Run:
     mean, variance = weights(layer.moving_mean), weights(layer.moving_variance)
     epsilon, new = layer.epsilon, 1 - layer.momentum
 
-    def wide(x: Tensor) -> list[Tensor | None]:
-        kind = torch.promote_types(x.dtype, torch.float32)
-        return [None if part is None else part.to(kind) for part in (mean, variance, gamma, beta)]
+    def wide(part: Tensor | None, x: Tensor) -> Any:
+        return None if part is None else part.to(torch.promote_types(x.dtype, torch.float32))
 
     def still(x: Tensor) -> Tensor:
-        return F.batch_norm(x, *wide(x), False, 0.0, epsilon).to(dtype)  # type: ignore[arg-type]
+        statistics = wide(mean, x), wide(variance, x)
+        return F.batch_norm(x, *statistics, wide(gamma, x), wide(beta, x), False, 0.0, epsilon).to(dtype)
 
     def moving(x: Tensor) -> Tensor:
-        y, *of_batch = torch.native_batch_norm(x, *wide(x)[2:], None, None, True, 0.0, epsilon)
-        weights.statistics.append((mean, variance, *of_batch, new, epsilon))
+        y, of_batch, inverse = torch.native_batch_norm(x, wide(gamma, x), wide(beta, x), None, None, True, 0.0, epsilon)
+        weights.statistics.append((mean, variance, of_batch, inverse, new, epsilon))
         return y.to(dtype)
 
     return moving if moves else still
@@ -94,7 +94,7 @@ def layer_normalization(node: Node, weights: Weights) -> Run:
 
     def run(x: Tensor) -> Tensor:
         x = nhwc(x).to(torch.promote_types(x.dtype, torch.float32))
-        gamma, beta = (None if part is None else part.to(x.dtype) for part in parameters)
+        gamma, beta = (part if part is None else part.to(x.dtype) for part in parameters)
         return nchw(F.layer_norm(x, x.shape[-1:], gamma, beta, layer.epsilon).to(dtype))
 
     return run

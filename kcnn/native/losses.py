@@ -18,7 +18,7 @@ Tensor = torch.Tensor
 
 def packed(model: Any, outputs: list[Tensor]) -> Any:
     """The outputs in the structure that the model's own call gives."""
-    structure = internals.outputs_struct(model)
+    structure = internals.structures(model)[1]
     if isinstance(structure, list | tuple) and len(structure) == 1:
         structure = structure[0]
     return outputs[0] if isinstance(structure, keras.KerasTensor) else tree.pack_sequence_as(structure, outputs)

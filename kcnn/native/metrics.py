@@ -73,7 +73,7 @@ class _Counted:
     def __init__(self, metric: Any) -> None:
         self.metric = metric
         self.total, self.count = metric.total.value.detach(), metric.count.value.detach()
-        self.fits, self._hits = METRICS.get(type(metric), (None, None))
+        self.fits, self._hits = METRICS.get(type(metric), _NOTHING)
 
     def hits(self, y: Tensor, output: Tensor) -> Tensor:
         """How often it was right."""
@@ -90,6 +90,7 @@ class _Counted:
 
 
 Hits = Callable[[Any, Tensor, Tensor], Tensor]
+_NOTHING: tuple[Fits, Hits] = (lambda y, output: False, lambda metric, y, output: output)  # of the tracker of the loss
 
 
 def _among(k: int, labels: Tensor, output: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ def optimizer_step(
     update = make(optimizer, slots)
     averages = slots(internals.AVERAGES) if optimizer.use_ema else []
     parameters = [view.detach() for view in views]
-    iterations = internals.iterations(optimizer).value.detach()
+    iterations = optimizer.iterations.value.detach()
     decayed = [p for p, v in zip(parameters, variables, strict=True) if internals.uses_decoupled_decay(optimizer, v)]
 
     def step(gradients: Sequence[Tensor]) -> None:
@@ -77,7 +77,7 @@ def _native(optimizer: Any, variables: Sequence[Any]) -> Callable[[Any, Slots], 
 
 def _frozen_since(optimizer: Any, variables: Sequence[Any]) -> bool:
     """Whether it was built with more variables, whose averages go on moving."""
-    return len(internals.built_with(optimizer)) > len(variables)
+    return len(internals.averages(optimizer)) > len(variables)
 
 
 def _keras_apply(optimizer: Any, variables: Sequence[Any], layouts: Sequence[Layout]) -> Callable[..., None]:

@@ -32,8 +32,9 @@ class Program:
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
         self.weights.statistics.clear()
         values: list[Any] = [*map(nchw, inputs), *[None] * (self._size - self._count)]
+        name = ""
         try:
-            for name, run, sources, target in self._steps:
+            for name, run, sources, target in self._steps:  # noqa: B007  for the message
                 values[target] = run(*[values[source] for source in sources])
         except Exception as error:
             if type(error).__module__.startswith("torch._dynamo"):

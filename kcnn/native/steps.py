@@ -89,7 +89,7 @@ class Steps:
         return program
 
     def _unpack(self, data: list[Any]) -> tuple[list[Tensor], Any, Any]:
-        """Inputs as the programs take them; targets on the device where they are one array, else as Keras takes them."""
+        """Inputs as programs take them; targets on the device where they are one array, else as Keras takes them."""
         if len(data) != 1:
             raise Unsupported("several batches in one step")
         if self._settings.changed():
@@ -103,7 +103,7 @@ class Steps:
     def _standardize(self, x: Any, device: Any) -> list[Tensor]:
         """The inputs as tensors of the dtype and shape that the model declares; Keras mends what does not fit."""
         parts = x if isinstance(x, list | tuple) else [x]
-        plain = isinstance(internals.inputs_struct(self.model), list | tuple) or len(self._shapes) == 1
+        plain = isinstance(internals.structures(self.model)[0], list | tuple) or len(self._shapes) == 1
         if plain and len(parts) == len(self._shapes) and all(isinstance(part, Tensor | np.ndarray) for part in parts):
             inputs = [_tensor(part, device) for part in parts]
             if self._fit(inputs):
@@ -156,9 +156,5 @@ class Settings:
         """Whether one of them is not what it was when this object was made."""
         try:
             return any(read() != seen for read, seen in self._seen)
-        except (
-            KeyError,
-            RuntimeError,
-            ValueError,
-        ):  # one is gone, or is another array, which does not say if it differs
+        except (KeyError, RuntimeError, ValueError):  # one is gone, or is another array, which does not compare
             return True

@@ -62,7 +62,7 @@ class Weights:
         self.training, self.derives = training, derives
         self.trainable = trainable if training else ()
         self.variables: dict[int, tuple[Any, Layout, Tensor]] = {}
-        # What batch norms measured in this step: (mean, variance, the batch's mean, its inverse deviation, share, epsilon)
+        # What batch norms found in this step: (mean, variance, the batch's mean, its inverse deviation, share, epsilon)
         self.statistics: list[tuple[Any, ...]] = []
         self._derived: list[Callable[[], Any]] = []
         self._sources: dict[int, tuple[Tensor, Tensor]] = {}

@@ -194,7 +194,7 @@ def test_what_is_built_later_can_be_accelerated_then():
 
 @pytest.mark.parametrize("thing", [None, "model", layers.Dense(3)])
 def test_what_is_no_model_is_refused(thing):
-    with pytest.raises(TypeError, match="kcnn.accelerate takes a Keras model. Received:"):
+    with pytest.raises(TypeError, match=r"kcnn\.accelerate takes a Keras model\. Received:"):
         accelerate(thing)
 
 

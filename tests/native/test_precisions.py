@@ -45,15 +45,19 @@ def two_steps_and_a_prediction(build, tolerance, shape, classes=10):
     assert native(fast) == [True] * 3
 
 
-@pytest.mark.parametrize("name", ["lenet5", "simple_cnn", "convnet", "resnet20"])
+SMALL, HALVES = ("lenet5", "simple_cnn", "convnet", "resnet20"), ("mixed_float16", "float16")
+
+
+def families():
+    """Each in each precision; what takes seconds, as large networks do and float16 on a CPU, is marked as slow."""
+    for name in FAMILIES:
+        for precision in PRECISIONS:
+            slow = name not in SMALL or (precision in HALVES and name in ("convnet", "resnet20"))
+            yield pytest.param(name, precision, marks=pytest.mark.slow if slow else ())
+
+
+@pytest.mark.parametrize(("name", "precision"), families(), indirect=["precision"])
 def test_families(name, precision):
-    shape, options = FAMILIES[name]
-    two_steps_and_a_prediction(lambda: build_model(name, shape, 10, **options), PRECISIONS[precision], shape)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["alexnet", "resnet18", "vgg11"])
-def test_large_families(name, precision):
     shape, options = FAMILIES[name]
     two_steps_and_a_prediction(lambda: build_model(name, shape, 10, **options), PRECISIONS[precision], shape)
 
