@@ -1,11 +1,8 @@
 """Zip archives that anyone may have made: refused before they fill the memory, and checked to be whole."""
 
-import math
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
-
-import numpy as np
 
 from kcnn.errors import KcnnError
 from kcnn.machine.memory import check_room, size
@@ -44,22 +41,6 @@ def check_members(path: Path, members: Iterable[zipfile.ZipInfo]) -> None:
                 f"{path} is refused: {member.filename!r} in it unpacks from {size(member.compress_size)} to "
                 f"{size(member.file_size)}, as no weights do. Check where the file comes from."
             )
-
-
-def check_array(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
-    """Refuse a `.npy` file in an archive that would fill the memory, or says that it is larger than the bytes it has.
-
-    Raises:
-        KcnnError: it is too large.
-        ValueError: it is cut off; NumPy would make room for all of it first.
-    """
-    check_room(path, member.file_size)
-    with archive.open(member) as file:
-        version, _ = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == 1 else np.lib.format.read_array_header_2_0
-        shape, _, kind = read(file)
-    if math.prod(shape) * kind.itemsize > member.file_size:
-        raise ValueError("the array is cut off")
 
 
 def read_through(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:

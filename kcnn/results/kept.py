@@ -6,11 +6,12 @@ from typing import NamedTuple
 import numpy as np
 
 from kcnn.errors import KcnnError
-from kcnn.machine.archives import check_array
+from kcnn.machine.array_files import read_arrays
 from kcnn.machine.files import atomic
 from kcnn.machine.memory import no_room
 from kcnn.results.logits import softmax
 
+KEYS = ("labels", "predicted", "probabilities")
 HOW = "`kcnn evaluate RUN --predictions FILE`"
 
 
@@ -44,20 +45,17 @@ def read_predictions(path: Path) -> Predictions:
         KcnnError: no such file, or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            for member in arrays.zip.infolist():
-                check_array(path, arrays.zip, member)
-            labels, predicted = (arrays[name].astype(np.int64) for name in ("labels", "predicted"))
-            probabilities = arrays["probabilities"].astype(np.float32)
+        arrays = read_arrays(path, KEYS)
+        labels, predicted = (arrays[name].astype(np.int64) for name in KEYS[:2])
+        found = Predictions(labels, predicted, arrays[KEYS[2]].astype(np.float32))
     except FileNotFoundError as error:
         raise KcnnError(f"There is no file {path}: {HOW} writes it.") from error
     except (KcnnError, PermissionError):
         raise
     except MemoryError as error:
         raise no_room(path) from error
-    except Exception as error:  # NumPy, zipfile, zlib and tokenize each have their own
+    except Exception as error:  # see `kcnn.machine.array_files`
         raise KcnnError(f"{path} is damaged: delete it, and {HOW} writes it.") from error
-    found = Predictions(labels, predicted, probabilities)
     if not _consistent(found):
         raise KcnnError(f"{path} is damaged: its labels and probabilities do not fit together.")
     return found

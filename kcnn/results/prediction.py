@@ -11,7 +11,7 @@ from kcnn.data.dataset import Split
 from kcnn.data.images import read_images
 from kcnn.data.preparation import Preparation
 from kcnn.errors import KcnnError
-from kcnn.machine.archives import check_array
+from kcnn.machine.array_files import array_names, read_arrays
 from kcnn.machine.memory import no_room
 from kcnn.results.logits import predict_views, softmax
 
@@ -99,14 +99,14 @@ def read_array(path: Path) -> np.ndarray:
         KcnnError: not such a file, or no images in it.
     """
     try:
-        found = _read_npz(path) if zipfile.is_zipfile(path) else np.load(path, mmap_mode="r", allow_pickle=False)
+        found = _packed_images(path) if zipfile.is_zipfile(path) else np.load(path, mmap_mode="r", allow_pickle=False)
     except KcnnError:
         raise
     except MemoryError as error:
         raise no_room(path) from error
     except PermissionError as error:
         raise KcnnError(f"{path} cannot be read ({error.strerror}): see to its rights.") from error
-    except Exception as error:  # NumPy, zipfile, zlib and tokenize each have their own
+    except Exception as error:  # see `kcnn.machine.array_files`
         raise KcnnError(f"{path} is not an array that NumPy can read without running code: save it again.") from error
     images = found[..., np.newaxis] if found.ndim == 3 else found
     if images.dtype != np.uint8 or images.ndim != 4:
@@ -116,16 +116,12 @@ def read_array(path: Path) -> np.ndarray:
     return images
 
 
-def _read_npz(path: Path) -> np.ndarray:
-    with np.load(path, allow_pickle=False) as arrays:
-        names = arrays.files
-        name = "images" if "images" in names else names[0] if len(names) == 1 else ""
-        if not name:
-            raise KcnnError(f'{path} has several arrays, none of them called "images": save the images alone.')
-        for member in arrays.zip.infolist():
-            if member.filename.removesuffix(".npy") == name:
-                check_array(path, arrays.zip, member)
-        return np.asarray(arrays[name])
+def _packed_images(path: Path) -> np.ndarray:
+    names = array_names(path)
+    if "images" not in names and len(names) != 1:
+        raise KcnnError(f'{path} has several arrays, none of them called "images": save the images alone.')
+    name = "images" if "images" in names else names[0]
+    return read_arrays(path, [name])[name]
 
 
 def dataset_batches(name: str, test: Split, class_names: Sequence[str], shape: tuple[int, int, int]) -> Iterator[Batch]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from kcnn.errors import KcnnError
+from kcnn.machine.array_files import read_arrays
 from kcnn.machine.files import atomic
 from kcnn.run.directory import RunDir
 from kcnn.run.info import check_names, check_shapes
@@ -103,6 +104,8 @@ def restore_optimizer(optimizer: Any, path: Path) -> None:
         KcnnError: the file is damaged, or has none or those of another optimizer.
     """
     arrays = _unpack(path)
+    if any(array.dtype.kind not in "fiu" for array in arrays):
+        raise KcnnError(f"{path} is damaged: the state of its optimizer is no numbers.")
     if [array.shape for array in arrays] != [tuple(variable.shape) for variable in optimizer.variables]:
         raise KcnnError(f"{path} has no state for this optimizer: its recipe was changed after it began.")
     for variable, array in zip(optimizer.variables, arrays, strict=True):
@@ -112,13 +115,12 @@ def restore_optimizer(optimizer: Any, path: Path) -> None:
 def _unpack(path: Path) -> list[np.ndarray]:
     """The reverse of `_pack`; empty for a file without an optimizer."""
     try:
-        with np.load(io.BytesIO(read_member(path, OPTIMIZER))) as arrays:
-            return [arrays[name] for name in arrays.files]
+        return list(read_arrays(path, file=io.BytesIO(read_member(path, OPTIMIZER))).values())
     except KeyError:
         return []
     except KcnnError:
         raise
-    except Exception as error:  # zipfile, zlib and NumPy each have their own
+    except Exception as error:  # see `kcnn.machine.array_files`
         raise unreadable(path, error) from error
 
 

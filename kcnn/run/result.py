@@ -1,6 +1,7 @@
 """The result of a finished run."""
 
 import json
+import math
 from typing import Any
 
 from kcnn.errors import KcnnError, command
@@ -30,7 +31,7 @@ def read_result(run: RunDir, epochs: int) -> dict[str, Any]:
         result = json.loads(run.result.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise _damaged(run, f"is not JSON ({error})") from error
-    wrong = [key for key, kind in KEYS.items() if not isinstance(_entry(result, key), kind)]
+    wrong = [key for key, kind in KEYS.items() if not _is(kind, _entry(result, key))]
     if wrong or not _is_score(result["test"]):
         raise _damaged(run, f"has no proper {wrong[0] if wrong else 'test accuracy'}")
     return result if result["epochs"] == epochs else {}
@@ -40,10 +41,15 @@ def _entry(table: Any, key: str) -> Any:
     return table.get(key) if isinstance(table, dict) else None
 
 
+def _is(kind: Any, value: Any) -> bool:
+    """Whether the value is of this type, and if it is a number, a finite one."""
+    return isinstance(value, kind) and not (isinstance(value, float) and not math.isfinite(value))
+
+
 def _is_score(test: dict[str, Any]) -> bool:
     interval = test.get("interval", [0.0, 1.0])  # a run of an older kcnn has none
     numbers = [test.get("accuracy"), *(interval if isinstance(interval, list) else ())]
-    return len(numbers) == 3 and all(isinstance(number, float) for number in numbers)
+    return len(numbers) == 3 and all(_is(float, number) for number in numbers)
 
 
 def _damaged(run: RunDir, reason: str) -> KcnnError:

@@ -192,5 +192,5 @@ def _machine(manifest: Path) -> str:
         found: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
         versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
         return f"{found['device']}, {found['processors']} processors, Python {found['python']}, {versions}"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ""

@@ -13,6 +13,7 @@ import warnings
 import zipfile
 from pathlib import Path
 
+import data_readers
 import h5py
 import mutations
 import numpy as np
@@ -75,7 +76,7 @@ def write(path, content):
 
 
 def idx_images(folder):
-    path = readers.make_mnist("train-images-idx3-ubyte")(folder)
+    path = data_readers.make_mnist("train-images-idx3-ubyte")(folder)
     return write(path, bytes([0, 0, 8, 3]) + struct.pack(">III", 2**31, 2**15, 2**15) + bytes(999))
 
 
@@ -93,7 +94,7 @@ def make(folder):
     good = readers.make_keras(folder / "good")
     small = readers.make_pth(folder / "good")
     safe = struct.pack("<Q", 2**40) + b"{}"
-    tensors = readers.make_tensors("train_data.pth")(folder / "tensors")
+    tensors = data_readers.make_tensors("train_data.pth")(folder / "tensors")
     (name,) = [name for name, _ in mutations.unzip(small.read_bytes()) if name.endswith("data/0")]
 
     def at(place, builder, *arguments, **options):
@@ -109,20 +110,20 @@ def make(folder):
         "wide layer": (at("f", with_layer, good, "Dense", units=2**20), readers.read_keras),
         "resizing": (at("h", resizing, good), readers.read_keras),
         "sparse weights": (at("i", sparse_weights, good), readers.read_keras),
-        "npy": (write(folder / "x.npy", header((10**6, 10**3, 10**3, 3)) + bytes(99)), readers.read_arrays),
+        "npy": (write(folder / "x.npy", header((10**6, 10**3, 10**3, 3)) + bytes(99)), data_readers.read_arrays),
         "npz": (
             write(folder / "x.npz", mutations.rezip([("images.npy", header((10**9, 12, 12, 1)) + bytes(99))])),
-            readers.read_arrays,
+            data_readers.read_arrays,
         ),
         "npz of numbers": (
             write(folder / "y.npz", mutations.rezip([("images.npy", header((2**33,), "<f8") + bytes(99))])),
-            readers.read_arrays,
+            data_readers.read_arrays,
         ),
         "pth": (at("j", zip_with, small, name, bytes(LARGE)), readers.read_weights),
         "repeated number": (save(folder / "x.pth", {"a": expanded()}), readers.read_weights),
         "safetensors": (write(folder / "x.safetensors", safe), readers.read_weights),
-        "images": (save(tensors, expanded()), readers.read_tensors),
-        "idx": (at("k", idx_images), readers.read_mnist),
+        "images": (save(tensors, expanded()), data_readers.read_tensors),
+        "idx": (at("k", idx_images), data_readers.read_mnist),
     }
 
 

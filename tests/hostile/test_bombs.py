@@ -10,8 +10,8 @@ from pathlib import Path
 import mutations
 import numpy as np
 import pytest
-import readers
 import torch
+from kinds import KINDS
 
 from helpers import random_images, refused
 from kcnn.machine import memory
@@ -111,7 +111,7 @@ def test_views_and_tied_tensors_are_honest(tmp_path):
 
 def test_every_kind_of_file_is_read_whole(tmp_path):
     """The fuzzer's own files, and a slow test for the largest network."""
-    for kind, (make, _, read) in readers.KINDS.items():
+    for kind, (make, _, read) in KINDS.items():
         folder = tmp_path / kind
         folder.mkdir()
         read(make(folder))

@@ -2,6 +2,7 @@
 
 import struct
 
+import data_readers
 import mutations
 import numpy as np
 import pytest
@@ -12,8 +13,11 @@ from helpers import refused
 from kcnn.data.registry import load_dataset
 from kcnn.errors import KcnnError
 from kcnn.recipes.files import read_recipe
+from kcnn.results.kept import read_predictions
 from kcnn.results.prediction import read_array
 from kcnn.starts.pretrained import read_state_dict
+from kcnn.studies.page.build import to_html
+from kcnn.studies.table import runs_report
 
 # ---- arrays ----------------------------------------------------------------------------------------------------------
 
@@ -48,7 +52,7 @@ def test_members_of_an_archive_that_are_no_arrays(tmp_path, members):
 
 
 def test_compressed_data_with_flipped_bits(tmp_path):
-    path = readers.make_npz(tmp_path)
+    path = data_readers.make_npz(tmp_path)
     content = path.read_bytes()
     for place in range(60, len(content) - 200, 23):
         path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
@@ -110,7 +114,7 @@ def test_tensors_of_special_kinds(tmp_path, tensor):
 )
 def test_names_of_cifar_that_are_damaged(tmp_path, name, content, words):
     files = {"cifar10": "batches.meta.txt", "cifar100": "fine_label_names.txt"}
-    path = readers.make_cifar(name, files.get(name, "coarse_label_names.txt"))(tmp_path)
+    path = data_readers.make_cifar(name, files.get(name, "coarse_label_names.txt"))(tmp_path)
     path.write_bytes(content)
     refused(lambda: load_dataset(name, str(tmp_path)), path, "damaged", words)
 
@@ -132,3 +136,37 @@ def test_recipes_that_are_none(tmp_path, text):
     path = tmp_path / "recipe.toml"
     path.write_text(text)
     refused(lambda: read_recipe(path), path)
+
+
+# ---- runs ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", "null", '{"versions": 3}', "\xff", ""], ids=ascii)
+def test_a_manifest_of_another_shape_is_left_out_of_a_report(tmp_path, text):
+    path = data_readers.make_run("manifest.json")(tmp_path)
+    path.write_bytes(text.encode("latin1"))
+    assert "lenet5" in to_html(runs_report([path.parent]))
+
+
+@pytest.mark.parametrize("value", ["1e999", "NaN", "-Infinity", '"3"', "null", "[]"])
+def test_a_result_whose_numbers_are_none(tmp_path, value):
+    path = data_readers.make_run("result.json")(tmp_path)
+    path.write_text(path.read_text().replace('"seconds": 1.5', f'"seconds": {value}'))
+    refused(lambda: runs_report([path.parent]), path, "seconds")
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"labels": [0, 1], "predicted": [0, 1]},
+        {"labels": [0, 1], "predicted": [0, 1], "probabilities": [0.5, 0.5]},
+        {"labels": [0, 9], "predicted": [0, 1], "probabilities": [[0.5, 0.5]] * 2},
+        {"labels": [0, -1], "predicted": [0, 1], "probabilities": [[0.5, 0.5]] * 2},
+        {"labels": [0, 1], "predicted": [0, 1], "probabilities": [[0.5, np.nan]] * 2},
+        {"labels": ["a", "b"], "predicted": [0, 1], "probabilities": [[0.5, 0.5]] * 2},
+        {"labels": [], "predicted": [], "probabilities": np.zeros((0, 2))},
+    ],
+)
+def test_kept_predictions_that_do_not_fit_together(tmp_path, arrays):
+    np.savez_compressed(tmp_path / "p.npz", **arrays)
+    refused(lambda: read_predictions(tmp_path / "p.npz"), "p.npz is damaged")

@@ -12,7 +12,7 @@ import tempfile
 import warnings
 
 import pytest
-from readers import KINDS
+from kinds import KINDS
 
 from kcnn.errors import KcnnError
 
