@@ -18,7 +18,7 @@ ROW_KEYS = (*WORDS, "reported", "seeds", "recipe", "own", "test")
 FILES = ("study.toml", "report.")  # how the files beside the rows' folders begin
 TEST_KEYS = ("augment", "tta")
 # What is learned from what: kcnn's own recipe for a row has these from the row, unless it says otherwise.
-SHARED = ("model", "model_options", "dataset", "data_dir", "classes", "image_size")
+SHARED = ("model", "model_options", "dataset", "data_dir", "classes", "image_size", "skip_bad")
 Values = Mapping[str, Any]
 
 

@@ -9,6 +9,7 @@ from kcnn.recipes.files import find_recipe
 from kcnn.recipes.recipe import Recipe
 from kcnn.studies.tasks import ELSEWHERE, Task
 
+USERS = ("folder", "tensors")  # data sets that are where the user has put them
 # Key → those that `kcnn train` derives from it, unless it is told them.
 DERIVED = {"epochs": ("warmup_epochs",), "pretrained": ("image_size", "model_options")}
 
@@ -40,7 +41,7 @@ def train_command(recipe: Recipe) -> str:
     said = [key for key in keys if key in (*said, *derived)]
     settings = [word for key in said for word in ("--set", f"{key}={_value(values[key])}")]
     words = ["kcnn", "train", "--model", recipe.model, "--dataset", recipe.dataset, "--recipe", name, *settings]
-    return shlex.join(words)
+    return shlex.join(words + (["--data-dir", recipe.data_dir] if recipe.dataset in USERS and recipe.data_dir else []))
 
 
 def _value(value: Any) -> str:

@@ -148,6 +148,7 @@ def test_class_names_with_markup_are_text(nasty, opened, cli, tmp_path):
     elements = Elements(dom)
     assert [line[0] for line in elements.tables[""][1:]] == sorted(names)
     assert elements.tables["results"][1][0] == run.name
+    assert f"--data-dir {run.parent / 'photos'}</code>" in dom
     assert sum(tag == "script" for tag, _ in elements.found) == 1
     assert not any(attributes.get("src") == "x" for _, attributes in elements.found)
 

@@ -3,28 +3,29 @@
 import base64
 import io
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from kcnn.data.dataset import Split
-from kcnn.data.registry import load_dataset, missing_files
+from kcnn.data.registry import missing_files
 from kcnn.errors import KcnnError
 from kcnn.recipes.files import read_recipe
+from kcnn.recipes.parts import recipe_dataset
 from kcnn.results.kept import Predictions
 from kcnn.run.checkpoint import read_info
 from kcnn.run.directory import RunDir
 
 MOST_CELLS = 20  # classes; of more the matrix is a picture, and its largest entries are named
 MISTAKES, PAIRS = 12, 8
+DATA = ("dataset", "data_dir", "image_size", "classes", "skip_bad")  # recipe keys that decide what images there are
 
 
 class Gallery:
     """Test images of the runs of a page, each data set loaded once."""
 
     def __init__(self) -> None:
-        self._load = cache(self._read)
+        self._loaded: dict[str, Split] = {}
 
     def images(self, run: RunDir) -> Split:
         """The test images of a run's recipe; nothing is fetched.
@@ -33,13 +34,12 @@ class Gallery:
             KcnnError: they are not on this machine.
         """
         recipe = read_recipe(run.recipe)
-        return self._load(recipe.dataset, recipe.data_dir, recipe.image_size, tuple(recipe.classes))
-
-    @staticmethod
-    def _read(name: str, data_dir: str, image_size: int, classes: tuple[str, ...]) -> Split:
-        if missing_files(name, data_dir):
-            raise KcnnError(f"The images of {name} are not on this machine, so no mistakes are shown.")
-        return load_dataset(name, data_dir, image_size, classes).test
+        key = repr([getattr(recipe, name) for name in DATA])
+        if key not in self._loaded:
+            if missing_files(recipe.dataset, recipe.data_dir):
+                raise KcnnError(f"The images of {recipe.dataset} are not on this machine, so no mistakes are shown.")
+            self._loaded[key] = recipe_dataset(recipe).test
+        return self._loaded[key]
 
 
 def class_names(run: RunDir, count: int) -> list[str]:
