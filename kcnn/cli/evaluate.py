@@ -17,6 +17,7 @@ from kcnn.cli.options import (
     tta,
     write_csv,
 )
+from kcnn.errors import shown
 
 
 @click.command("evaluate")
@@ -81,12 +82,12 @@ def _check(run: Path, split: str, *files: Path | None) -> None:
 def _print(report: dict[str, Any], split: str) -> None:
     score, confusion = report[split], report["confusion"]
     rows = [
-        (row["class"], f"{row['precision']:.3f}", f"{row['recall']:.3f}", f"{row['f1']:.3f}", row["images"])
+        (shown(row["class"]), f"{row['precision']:.3f}", f"{row['recall']:.3f}", f"{row['f1']:.3f}", row["images"])
         for row in report["per_class"]
     ]
     print_table(rows, ("class", "precision", "recall", "F1", "images"), right=(1, 2, 3, 4))
     if len(confusion) <= 20:
-        names = [row["class"][:10] for row in report["per_class"]]
+        names = [shown(row["class"], 10) for row in report["per_class"]]
         click.echo("\nconfusion matrix: rows true, columns predicted")
         body = [(name, *counts) for name, counts in zip(names, confusion, strict=True)]
         print_table(body, ("", *names), right=tuple(range(1, len(names) + 1)))

@@ -43,7 +43,7 @@ def say(text: str) -> None:
 
 def print_table(rows: list[tuple[Any, ...]], headings: tuple[str, ...], right: tuple[int, ...] = ()) -> None:
     """A plain table on stdout; the columns with the indices `right` are set flush right."""
-    text = [headings, *[tuple(printable(cell) for cell in row) for row in rows]]
+    text = [tuple(printable(cell) for cell in row) for row in (headings, *rows)]
     widths = [max(len(row[column]) for row in text) for column in range(len(headings))]
     for row in text:
         cells = [

@@ -8,7 +8,7 @@ import click
 
 from kcnn.cli.options import as_json, backend, data_dir, device, new_file, print_json, print_table, say, tta, write_csv
 from kcnn.cli.source import check_source, is_weights_file, open_source, source_options
-from kcnn.errors import KcnnError, UsageError, first_ten, printable
+from kcnn.errors import KcnnError, UsageError, first_ten, printable, shown
 
 
 @click.command("predict")
@@ -131,7 +131,7 @@ def _tell(bad: list[str], good: int) -> None:
 
 
 def _ranking(top: list[dict[str, Any]]) -> str:
-    return ", ".join(f"{best['class']} {best['probability']:.1%}" for best in top)
+    return ", ".join(f"{shown(best['class'])} {best['probability']:.1%}" for best in top)
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:

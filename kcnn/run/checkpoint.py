@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from kcnn.errors import KcnnError
+from kcnn.errors import KcnnError, first_ten, shown
 from kcnn.machine.array_files import read_arrays
 from kcnn.machine.files import atomic
 from kcnn.run.directory import RunDir
@@ -67,9 +67,9 @@ def check_classes(path: Path, class_names: Sequence[str]) -> None:
     learned = read_info(path).get("class_names", class_names)
     if list(learned) == list(class_names):
         return
-    gone = ", ".join(name for name in learned if name not in class_names)
-    new = ", ".join(name for name in class_names if name not in learned)
-    changes = [f"without {gone}"] * bool(gone) + [f"with {new}"] * bool(new)
+    gone = [shown(name) for name in learned if name not in class_names]
+    new = [shown(name) for name in class_names if name not in learned]
+    changes = [f"without {first_ten(gone)}"] * bool(gone) + [f"with {first_ten(new)}"] * bool(new)
     raise KcnnError(
         f"{path} has learned {len(learned)} classes, and these data have {len(class_names)}, "
         f"{' and '.join(changes) or 'in another order'}: use data with the same classes, or train a new run."

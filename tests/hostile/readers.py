@@ -68,13 +68,13 @@ def read_keras(path):
     assert history.to_csv()
 
 
-def make_onnx(folder, names=NAMES):
+def make_onnx(folder, names=NAMES, outputs=3):
     """uint8 images → float → one row a picture → logits."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     size = int(np.prod(SHAPE))
-    weights = np.random.default_rng(0).random((size, 3), np.float32)
+    weights = np.random.default_rng(0).random((size, outputs), np.float32)
     graph = helper.make_graph(
         [
             helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
@@ -83,7 +83,7 @@ def make_onnx(folder, names=NAMES):
         ],
         "tiny",
         [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", *SHAPE])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", outputs])],
         [numpy_helper.from_array(weights, "weights")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
