@@ -38,6 +38,8 @@ class Metrics:
             self._seen, self._plain = True, known and alone and distinct and internals.tracks_only_compiled(self.model)
             self._known = [_Counted(metric) for metric in metrics] if self._plain else []
             self._loss = _Counted(internals.loss_tracker(self.model))
+            # Keras 3.13 tells numbers of Python's, in another order.
+            self._by_keras = not self._plain or isinstance(self.model.get_metrics_result()["loss"], float)
         return self._plain
 
     def count(self, loss: Tensor, y: Any, outputs: list[Tensor], sample_weight: Any) -> Callable[[], None]:
@@ -62,7 +64,7 @@ class Metrics:
 
     def logs(self) -> dict[str, Any]:
         """The values so far, on the device."""
-        if not self.plain():
+        if not self.plain() or self._by_keras:
             return dict(self.model.get_metrics_result())
         return {counted.metric.name: counted.result() for counted in (self._loss, *self._known)}
 

@@ -10,7 +10,7 @@ import torch
 
 from kcnn.native import rewrites
 from kcnn.native.convolutions import nchw, nhwc
-from kcnn.native.graph import Graph, Node, Unsupported, reason, trace
+from kcnn.native.graph import Graph, Node, Unsupported, named, reason, trace
 from kcnn.native.layers import CONVOLUTIONS, LAYERS, WEIGHTED, fresh, plain_norm, weightless
 from kcnn.native.weights import Weights
 
@@ -62,7 +62,7 @@ def lower(model: Any, training: bool, trainable: Collection[int] = (), derive: b
     Raises:
         Unsupported: the model has a part without a native form.
     """
-    graph = trace(model, training)
+    graph = trace(model)
     for node in graph.nodes:
         _check(node)
     rewrites.split_activations(graph, WEIGHTED)
@@ -96,6 +96,9 @@ def _check(node: Node) -> None:
         raise Unsupported(f"{node.name} with channels_first or an activity regularizer")
     if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
         raise Unsupported(f"{node.name} with LoRA or quantized")
+    function = getattr(layer, "activation", None)
+    if isinstance(function, keras.Layer) and (_has_state(function) or not function.built):
+        raise Unsupported(f"{node.name} with the activation {named(function)}")
     if "call" in vars(layer) or isinstance(layer, keras.layers.Masking):
         raise Unsupported(f"{node.name} with a call of its own, or with masks")
 

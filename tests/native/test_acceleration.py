@@ -67,6 +67,7 @@ def test_a_saved_model_is_an_ordinary_keras_file(tmp_path):
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert_close(fast.get_weights(), loaded.get_weights(), 0)
     assert accelerate(loaded)
+    stock.reset_metrics()
     train_both(stock, loaded, images[2:], targets[2:])
 
 
@@ -153,7 +154,7 @@ LEFT = {
         "LayerNormalization 'norm'",
     ),
     "odd setting": (sequential(lambda: odd(layers.Dense(4, name="odd"))), "Dense 'odd'"),
-    "unused": (lambda: unused(), "which no layer of the graph uses"),
+    "activation with weights": (lambda: regular(activation=layers.PReLU())(), "with the activation PReLU"),
 }
 
 
@@ -162,13 +163,6 @@ def odd(layer):
     layer.build((None, 4))
     layer._kernel = layer.bias = object()
     return layer
-
-
-def unused():
-    model = functional(keras.Model)()
-    model.more = layers.Dense(3)
-    model.more.build((None, 4))
-    return model
 
 
 @pytest.mark.parametrize("what", LEFT)

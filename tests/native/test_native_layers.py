@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from keras import layers
-from twins import assert_close, batches, compiled, parity, small
+from twins import agree, assert_close, batches, compiled, native, parity, small
 
 from kcnn.native import program
 from kcnn.native.acceleration import accelerate
@@ -78,11 +78,9 @@ def test_dropout_follows_torchs_seed_and_leaves_evaluation_alone():
     assert results[0] == results[1]
 
 
-@pytest.mark.parametrize("training", [None, True])
-def test_prediction_in_parts_is_that_of_the_whole_batch(monkeypatch, training):
-    """Also where a call says training=True: Keras' fit and predict overrule it."""
+def test_prediction_in_parts_is_that_of_the_whole_batch(monkeypatch):
     inputs = keras.Input((8, 8, 3))
-    x = layers.BatchNormalization()(layers.Conv2D(4, 3)(inputs), training=training)
+    x = layers.BatchNormalization()(layers.Conv2D(4, 3)(inputs))
     model = keras.Model(inputs, layers.GlobalAveragePooling2D()(layers.ReLU()(x)))
     images = np.random.default_rng(0).normal(size=(37, 8, 8, 3)).astype("float32")
     expected = model.predict(images, batch_size=37, verbose=0)
@@ -102,3 +100,41 @@ def counted(sizes):
         return original(self, *inputs)
 
     return call
+
+
+def normed(x, training):
+    return layers.BatchNormalization()(layers.Conv2D(4, 3)(x), training=training)
+
+
+def nested(x, training):
+    inner = keras.Sequential([keras.Input(x.shape[1:]), layers.Conv2D(4, 3), layers.BatchNormalization()])
+    return inner(x, training=training)
+
+
+def dropped(x, training):
+    return layers.Dropout(1e-9)(normed(x, None), training=training)
+
+
+def own(x, training):
+    scaled = layers.Lambda(lambda x, training=None: 2 * x if training else x, output_shape=x.shape[1:])
+    return scaled(normed(x, None), training=training)
+
+
+@pytest.mark.parametrize("training", [None, True, False])
+@pytest.mark.parametrize("body", [normed, nested, dropped, own])
+def test_a_call_that_says_whether_it_trains(body, training):
+    """Until Keras 3.15 the model's own fit and predict overrule it; since then they do not, and it is left to Keras."""
+
+    def build():
+        inputs = keras.Input((8, 8, 3))
+        return keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling2D()(body(inputs, training))))
+
+    keras.utils.set_random_seed(1)
+    stock, fast = compiled(build()), compiled(build())
+    fast.set_weights(stock.get_weights())
+    accelerate(fast)
+    images, targets = batches((8, 8, 3), steps=2)
+    for x, y in zip(images, targets, strict=True):
+        agree(lambda model, x=x, y=y: model.train_on_batch(x, y), stock, fast)
+    agree(lambda model: model.predict(images[0], verbose=0), stock, fast)
+    assert native(fast) == [tuple(map(int, keras.__version__.split(".")[:2])) <= (3, 15)] * 3
