@@ -113,13 +113,9 @@ def calls(function: Functional) -> Iterator[Any]:
                 yield node
 
 
-def trains(call: Any, outer: bool) -> bool:
-    """Whether a call inside a model is one of training: as `outer`, the model's, unless it says something itself.
-
-    Until Keras 3.15 the model overrules what its calls say; since then they are heeded.
-    """
-    said = call.arguments.kwargs.get("training")
-    return outer if said is None or hasattr(functional_models, "operation_fn") else bool(said)
+def says_training(call: Any) -> bool:
+    """Whether a call inside a model says if it is one of training, and is heeded: Keras 3.15 and older overrule it."""
+    return "training" in call.arguments.kwargs and not hasattr(functional_models, "operation_fn")
 
 
 def takes_training(operation: Any) -> bool:

@@ -1,6 +1,7 @@
 """On CUDA a training step is compiled, then recorded once and replayed: no Python, and no waiting, between kernels."""
 
 import logging
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -54,7 +55,12 @@ class Recorded:
             self._aside(batch)
             return
         if key not in self.graphs:
-            self.graphs[key] = self._record(batch)
+            try:
+                self.graphs[key] = self._record(batch)
+            except RuntimeError as error:  # nothing of it has run
+                log.info("A step cannot be recorded (%s); it runs as it is.", str(error).partition("\n")[0])
+                self.seen[key] = -sys.maxsize
+                return self._aside(batch)
         graph, held = self.graphs[key]
         torch._foreach_copy_(held, batch)
         graph.replay()

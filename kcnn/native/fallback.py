@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 from kcnn.native.graph import reason
+from kcnn.native.program import failed_layer
 from kcnn.native.steps import Steps
 
 log = logging.getLogger("kcnn")
@@ -46,7 +47,8 @@ class Functions:
         except Exception as error:
             if self.steps.half_applied():
                 raise
-            why = reason(error)
+            layer, why = failed_layer(error), reason(error)
+            why = f"{layer} ({why})" if layer else why
         return self._by_keras(kind, data, why)
 
     def _by_keras(self, kind: str, data: list[Any], why: str) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from kcnn.machine.keras_internals import Functional, calls, functional, trains
+from kcnn.machine.keras_internals import Functional, calls, functional, says_training
 
 # A larger kernel is used as it is: a copy of it, folded or transformed, takes more memory than it saves time.
 MOST_DERIVED = 2**20  # numbers
@@ -31,7 +31,6 @@ class Node:
     Args:
         inputs, output: numbers of the values that it reads and writes.
         shape, dtype: of the output, (None, …, channels) and "float32" or the like.
-        training: what layers like Dropout and BatchNormalization are to do.
         arguments: Keras' symbolic arguments of the call.
         padding: zeros (top, bottom, left, right) taken over from a ZeroPadding2D before it.
         norm: the BatchNormalization after it, whose inference form is folded into its weights.
@@ -44,7 +43,6 @@ class Node:
     output: int
     shape: tuple[int | None, ...]
     dtype: str
-    training: bool
     arguments: Any = None
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     norm: Operation = None
@@ -99,7 +97,7 @@ class Graph:
         return 1 + max([*self.inputs, *(node.output for node in self.nodes)])
 
 
-def trace(model: Any, training: bool) -> Graph:
+def trace(model: Any) -> Graph:
     """The nodes of a functional or sequential model; models used as layers inside it are taken apart.
 
     Raises:
@@ -108,7 +106,7 @@ def trace(model: Any, training: bool) -> Graph:
     function = function_of(model)
     numbers: dict[int, int] = {id(x): i for i, x in enumerate(function.inputs)}
     graph = Graph(list(range(len(function.inputs))), [], read=[model])
-    graph.outputs = _trace(function, numbers, graph, training)
+    graph.outputs = _trace(function, numbers, graph)
     return graph
 
 
@@ -121,27 +119,28 @@ def function_of(model: Any) -> Functional:
     raise Unsupported(f"{named(model)}, which is not {'built yet' if unbuilt else 'a functional model'}")
 
 
-def _trace(function: Functional, numbers: dict[int, int], graph: Graph, training: bool) -> list[int]:
+def _trace(function: Functional, numbers: dict[int, int], graph: Graph) -> list[int]:
     """Append the function's nodes; `numbers` maps id(symbolic tensor) → value number. Returns the outputs'."""
     for call in calls(function):
         operation, inputs = call.operation, [numbers[id(x)] for x in call.input_tensors]
         graph.read.append(operation)
-        mode = trains(call, training)
+        if says_training(call):
+            raise Unsupported(f"{named(operation)} with a training argument of its own")
         nested = functional(operation)
         if nested is not None:
             if operation.activity_regularizer is not None:
                 raise Unsupported(f"{named(operation)} with an activity regularizer")
             within = dict(zip(map(id, nested.inputs), inputs, strict=True))
-            outputs = _trace(nested, within, graph, mode)
+            outputs = _trace(nested, within, graph)
         else:
-            outputs = [_append(call, inputs, graph, mode)]
+            outputs = [_append(call, inputs, graph)]
         numbers.update(zip(map(id, call.outputs), outputs, strict=True))
     return [numbers[id(x)] for x in function.outputs]
 
 
-def _append(call: Any, inputs: list[int], graph: Graph, training: bool) -> int:
+def _append(call: Any, inputs: list[int], graph: Graph) -> int:
     if len(call.outputs) != 1:
         raise Unsupported(f"{named(call.operation)} with several outputs")
     [out], number = call.outputs, graph.new_number()
-    graph.nodes.append(Node(call.operation, inputs, number, tuple(out.shape), out.dtype, training, call.arguments))
+    graph.nodes.append(Node(call.operation, inputs, number, tuple(out.shape), out.dtype, call.arguments))
     return number

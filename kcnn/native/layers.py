@@ -62,12 +62,10 @@ def batch_normalization(node: Node, weights: Weights) -> Run:
     layer, dtype = node.op, dtype_of(node.op)
     if not plain_norm(node):
         raise Unsupported(f"{node.name} with axis={layer.axis}, renorm, synchronized or {len(node.shape)} axes")
-    moves = node.training and layer.trainable
-    if moves and not weights.training:
-        raise Unsupported(f"{node.name} that is to learn in a prediction")
     gamma, beta = weights.optional(layer.gamma), weights.optional(layer.beta)
     mean, variance = weights(layer.moving_mean), weights(layer.moving_variance)
-    epsilon, new = layer.epsilon, 1 - layer.momentum
+    epsilon, moves = layer.epsilon, weights.training and layer.trainable
+    place = weights.average(mean, variance, 1 - layer.momentum, epsilon) if moves else 0
 
     def wide(part: Tensor | None, x: Tensor) -> Any:
         return None if part is None else part.to(torch.promote_types(x.dtype, torch.float32))
@@ -77,8 +75,9 @@ def batch_normalization(node: Node, weights: Weights) -> Run:
         return F.batch_norm(x, *statistics, wide(gamma, x), wide(beta, x), False, 0.0, epsilon).to(dtype)
 
     def moving(x: Tensor) -> Tensor:
-        y, of_batch, inverse = torch.native_batch_norm(x, wide(gamma, x), wide(beta, x), None, None, True, 0.0, epsilon)
-        weights.statistics.append((mean, variance, of_batch, inverse, new, epsilon))
+        y, *weights.found[place] = torch.native_batch_norm(
+            x, wide(gamma, x), wide(beta, x), None, None, True, 0.0, epsilon
+        )
         return y.to(dtype)
 
     return moving if moves else still
@@ -146,7 +145,7 @@ def dropout(node: Node, weights: Weights) -> Run:
     """Draws from torch's generator, not from Keras' of the layer."""
     if node.op.noise_shape is not None:
         raise Unsupported(f"{node.name} with noise_shape")
-    rate = node.op.rate if node.training else 0
+    rate = node.op.rate if weights.training else 0
     return (lambda x: F.dropout(x, rate, True)) if rate else (lambda x: x)
 
 
@@ -202,7 +201,7 @@ def normalization(node: Node, weights: Weights) -> Run:
 def weightless(node: Node, weights: Weights) -> Run:
     """Any operation without variables is called as it is, on views in Keras' order of axes."""
     op, arguments = node.op, node.arguments
-    mode = {"training": node.training} if takes_training(op) else {}
+    mode = {"training": weights.training} if takes_training(op) else {}
     if arguments is None:
         return lambda *xs: nchw(op(*map(nhwc, xs), **mode))
     keys = [id(x) for x in arguments.keras_tensors]

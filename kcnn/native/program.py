@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Callable, Collection
+from traceback import walk_tb
 from typing import Any
 
 import keras
@@ -30,16 +31,9 @@ class Program:
         self._count = len(graph.inputs)
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
-        self.weights.statistics.clear()
         values: list[Any] = [*map(nchw, inputs), *[None] * (self._size - self._count)]
-        name = ""
-        try:
-            for name, run, sources, target in self._steps:  # noqa: B007  for the message
-                values[target] = run(*[values[source] for source in sources])
-        except Exception as error:
-            if type(error).__module__.startswith("torch._dynamo"):
-                raise
-            raise Unsupported(f"{name} ({reason(error)})") from error
+        for name, run, sources, target in self._steps:  # noqa: B007  `name` is for `failed_layer`
+            values[target] = run(*[values[source] for source in sources])
         return [nhwc(values[output]) for output in self._outputs]
 
     def in_parts(self, *inputs: Tensor) -> list[Tensor]:
@@ -49,6 +43,15 @@ class Program:
             return self(*inputs)
         parts = zip(*(x.tensor_split(-(-count // self._part)) for x in inputs), strict=True)
         return [torch.cat(outputs) for outputs in zip(*(self(*part) for part in parts), strict=True)]
+
+
+def failed_layer(error: Exception) -> str:
+    """The layer in whose call a program failed, "" if it was elsewhere.
+
+    It is read from the traceback: with an `except` of its own the loop could not be compiled on CUDA.
+    """
+    frames = (frame for frame, _ in walk_tb(error.__traceback__) if frame.f_code is Program.__call__.__code__)
+    return next((str(frame.f_locals["name"]) for frame in frames if "name" in frame.f_locals), "")
 
 
 def lower(model: Any, training: bool, trainable: Collection[int] = (), derive: bool = False) -> Program:

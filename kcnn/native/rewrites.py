@@ -41,7 +41,7 @@ def split_activations(graph: Graph, layers: Collection[type]) -> None:
         if type(node.op) not in layers or function in (None, keras.activations.linear):
             continue
         layer = keras.layers.Activation(function, dtype=node.op.dtype_policy, name=node.op.name)
-        activation = Node(layer, [graph.new_number()], node.output, node.shape, node.dtype, node.training)
+        activation = Node(layer, [graph.new_number()], node.output, node.shape, node.dtype)
         node.output = activation.inputs[0]
         graph.nodes.append(activation)  # for the next number only
         nodes.append(activation)
@@ -105,7 +105,7 @@ def fold_norms(graph: Graph, foldable: Collection[type], plain: Callable[[Node],
     """
     pairs, calls = _Pairs(graph), graph.calls()
     for node in list(graph.nodes):
-        if type(node.op) is not keras.layers.BatchNormalization or node.training or not plain(node):
+        if type(node.op) is not keras.layers.BatchNormalization or not plain(node):
             continue
         before = pairs.only(node)
         if before is None or type(before.op) not in foldable or before.norm is not None or calls[id(before.op)] != 1:

@@ -59,7 +59,10 @@ class Training:
 
     def _on_device(self, y: Tensor) -> bool:
         """Whether a step with these targets never waits for the device."""
-        output = torch.empty(len(y), *self.model.outputs[0].shape[1:], device="meta")
+        shape = self.model.outputs[0].shape
+        if len(shape) != 2 or shape[1] is None:
+            return False
+        output = torch.empty(len(y), shape[1], device="meta")
         return self.loss.native(y, output, None) and self.metrics.native(y, output)
 
     def step(self, inputs: Sequence[Tensor], y: Any, sample_weight: Any = None) -> None:

@@ -62,8 +62,9 @@ class Weights:
         self.training, self.derives = training, derives
         self.trainable = trainable if training else ()
         self.variables: dict[int, tuple[Any, Layout, Tensor]] = {}
-        # What batch norms found in this step: (mean, variance, the batch's mean, its inverse deviation, share, epsilon)
-        self.statistics: list[tuple[Any, ...]] = []
+        # Of each batch norm that learns: (mean, variance, share of a batch, epsilon), and what it found in this step.
+        self._averages: list[tuple[Tensor, Tensor, float, float]] = []
+        self.found: list[Any] = []
         self._derived: list[Callable[[], Any]] = []
         self._sources: dict[int, tuple[Tensor, Tensor]] = {}
 
@@ -163,11 +164,16 @@ class Weights:
             for compute in self._derived:
                 compute()
 
+    def average(self, mean: Tensor, variance: Tensor, share: float, epsilon: float) -> int:
+        """Have `keep_statistics` move these towards a batch's mean and inverse deviation: their place in `found`."""
+        self._averages.append((mean, variance, share, epsilon))
+        self.found.append(None)
+        return len(self.found) - 1
+
     def keep_statistics(self) -> None:
-        """Move the averages of the batch norms towards what this step has measured."""
+        """Move the averages of the batch norms towards what this step has found."""
         with torch.no_grad():
-            for mean, variance, of_batch, inverse, share, epsilon in self.statistics:
+            for (mean, variance, share, epsilon), (of_batch, inverse) in zip(self._averages, self.found, strict=True):
                 # Keras keeps the biased variance; torch's own running variance is the unbiased one.
                 mean.lerp_(of_batch.to(mean.dtype), share)
                 variance.lerp_(inverse.pow(-2).sub_(epsilon).to(variance.dtype), share)
-            self.statistics.clear()
