@@ -219,13 +219,13 @@ def current_rate(optimizer: Any) -> Any:
 
 
 def updates_its_own_way(optimizer: Any) -> bool:
-    """Whether its class changes more of Keras' way to apply gradients than `update_step`."""
+    """Whether a class of the user's changes more of how gradients are applied than `update_step`."""
     hooks = (
         *("apply", "_backend_apply_gradients", "_backend_update_step", "_parallel_update_step", "_clip_gradients"),
         *("_apply_weight_decay", "_get_current_learning_rate", "_update_model_variables_moving_average"),
     )
     found = [getattr(optimizer, name) for name in hooks if hasattr(optimizer, name)]
-    return not all(method.__module__.startswith("keras.") for method in found)
+    return not all(method.__module__.startswith(("keras.", "kcnn.methods.")) for method in found)
 
 
 def variable_index(optimizer: Any, variable: Any) -> int:
