@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from kcnn.models.alexnet import CONVOLUTIONS
 from kcnn.models.registry import MODELS
 from kcnn.models.resnet import STAGES
+from kcnn.models.speednet import WIDTHS as SPEEDNET_WIDTHS
 from kcnn.models.vgg import STAGES as VGG_STAGES
 from kcnn.models.vgg import WIDTHS
 
@@ -120,12 +121,39 @@ def resnet(channels: int, size: int, depth: int) -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, 10))
 
 
+def speednet(channels: int, size: int) -> nn.Module:
+    """The medium size, as `kcnn.models.speednet`."""
+    patch = nn.Conv2d(channels, 8 * channels, 2).requires_grad_(False)
+    layers: list[nn.Module] = [patch, nn.GELU()]
+    inputs = 8 * channels
+    for width in SPEEDNET_WIDTHS["medium"]:
+        for pooling in ([nn.MaxPool2d(2)], []):
+            norm = nn.BatchNorm2d(width, eps=1e-12, momentum=0.4)
+            norm.weight.requires_grad_(False)
+            layers += [nn.Conv2d(inputs, width, 3, padding=1, bias=False), *pooling, norm, nn.GELU()]
+            inputs = width
+    head = nn.Linear(inputs, 10, bias=False)
+    return nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), Scaled(1 / 9), head)
+
+
+class Scaled(nn.Module):
+    """Times a number."""
+
+    def __init__(self, number: float) -> None:
+        super().__init__()
+        self.number = number
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.number
+
+
 FAMILIES: dict[str, Callable[..., nn.Module]] = {
     "lenet": lenet,
     "convnet": convnet,
     "alexnet": alexnet,
     "vgg": vgg,
     "resnet": resnet,
+    "speednet": speednet,
 }
 
 

@@ -12,7 +12,7 @@ from kcnn.errors import KcnnError
 @data_dir
 @as_json
 def command(data_dir: str, as_json: bool) -> None:
-    """Check this machine: packages, backends (ten training steps on each), data sets, folders.
+    """Check this machine: packages, backends (ten training steps on each), bfloat16, data sets, folders.
 
     Ends with exit code 1 when something that is installed does not work.
     """
@@ -25,6 +25,8 @@ def command(data_dir: str, as_json: bool) -> None:
 
 
 def _print(report: dict[str, Any]) -> None:
+    from kcnn.doctor.bfloat16 import verdict
+
     packages = ", ".join(f"{name} {found}" for name, found in report["packages"].items() if found)
     here = [name for name, present in report["data"].items() if present]
     absent = [name for name, present in report["data"].items() if not present]
@@ -33,6 +35,7 @@ def _print(report: dict[str, Any]) -> None:
         ("platform", report["platform"]),
         ("packages", packages),
         ("torchvision", "fits torch" if report["torchvision"] == "ok" else report["torchvision"]),
+        ("bfloat16", verdict(report["bfloat16"]) if report["bfloat16"] else "not measured: torch does not work"),
         ("KERAS_BACKEND", report["KERAS_BACKEND"] or "not set; kcnn takes torch"),
         ("data sets here", ", ".join(here)),
         ("to be fetched", ", ".join(absent) or "none"),

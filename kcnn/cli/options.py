@@ -20,7 +20,7 @@ tta = click.option(
     default="",
     metavar="LIST",
     callback=lambda context, parameter, text: _views(text),
-    help="Average over views of each image: flip, shift or flip,shift.",
+    help="Average over views of each image: flip, shift or flip,shift; six; six-quarter, of the least certain.",
 )
 device = click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N.")
 

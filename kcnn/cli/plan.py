@@ -94,8 +94,8 @@ def plan_recipe(
         changes = {**({"model": model} if model else {}), **({"dataset": dataset} if dataset else {}), **changes}
     if isinstance(epochs := changes.get("epochs"), int):  # a short run warms up for half of it at most
         changes.setdefault("warmup_epochs", min(plan.warmup_epochs, epochs / 2))
-    if changes.get("optimizer", "sgd") != "sgd":  # the recipe's nesterov is a matter of its sgd
-        changes.setdefault("nesterov", False)
+    if changes.get("optimizer", "sgd") != "sgd":  # what the recipe says of sgd is no matter of another
+        changes = {"nesterov": False, "momentum_of": "steps", **changes}
     return found, plan.replace(**changes)
 
 

@@ -9,7 +9,7 @@ from keras import ops
 
 from kcnn.data.augment import operations as augment
 from kcnn.data.augment.pixels import take
-from kcnn.data.dataset import Split
+from kcnn.data.dataset import Split, count_steps
 from kcnn.machine.keras_internals import PyDatasetAdapter
 from kcnn.machine.randomness import generator
 
@@ -29,12 +29,13 @@ class _InMemory(keras.utils.PyDataset):
 class TrainingBatches(_InMemory):
     """Shuffled, augmented batches of all epochs in one row: use with `fit(steps_per_epoch=…)`.
 
-    The last, smaller batch of an epoch is part of it.
+    The last, smaller batch of an epoch is part of it unless it is dropped.
 
     Args:
         first_epoch: where to begin, for a resumed run.
         augment: names and magnitudes, see `kcnn.data.augment.operations`.
         label_smoothing: part of the target that is spread over all classes.
+        drop_last: leave out the last batch of an epoch if it is smaller.
     """
 
     def __init__(
@@ -48,36 +49,49 @@ class TrainingBatches(_InMemory):
         seed: int = 0,
         augment: Mapping[str, float] | None = None,
         label_smoothing: float = 0.0,
+        drop_last: bool = False,
     ) -> None:
         super().__init__(split, num_classes, batch_size, label_smoothing)
         self.seed, self.augment = seed, augment or {}
         self.first_epoch, self.epochs = first_epoch, epochs
-        self.steps_per_epoch = -(-self.count // batch_size)
-        self._known: tuple[int, Any] = (-1, None)
+        self.steps_per_epoch = count_steps(self.count, batch_size, drop_last)
+        self._known: tuple[int, Any, Any] = (-1, None, None)
+        self._bits = generator(seed, "turns").random(self.count) < 0.5
 
     @property
     def num_batches(self) -> int:
         return self.steps_per_epoch * (self.epochs - self.first_epoch)
 
+    @property
+    def images_per_epoch(self) -> int:
+        """All, but for those of a batch that is dropped."""
+        return min(self.count, self.steps_per_epoch * self.batch_size)
+
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         """Images uint8 (batch, height, width, channels) and targets float32 (batch, classes)."""
         epoch, step = divmod(index, self.steps_per_epoch)
         epoch += self.first_epoch
-        chosen = self._shuffled(epoch)[step * self.batch_size : (step + 1) * self.batch_size]
-        images, targets = take(self.images, chosen), take(self.targets, chosen)
+        part = slice(step * self.batch_size, (step + 1) * self.batch_size)
+        order, there = self._shuffled(epoch)
+        images, targets = take(self.images, there[part]), take(self.targets, there[part])
         if self.augment:
             rng = generator(self.seed, "augmentation", epoch, step)
-            steps = augment.draw(self.augment, len(chosen), tuple(images.shape[1:]), rng)
+            turn = augment.Turn(epoch, self._bits[order[part]])
+            steps = augment.draw(self.augment, len(images), tuple(images.shape[1:]), rng, turn)
             images, targets = augment.apply(images, targets, steps)
         return images, targets
 
-    def _shuffled(self, epoch: int) -> Any:
-        """The order of the images, int32 (n,); read and kept as one object, as a backend may prefetch in threads."""
-        known, order = self._known
+    def _shuffled(self, epoch: int) -> tuple[np.ndarray, Any]:
+        """The order of the images, int32 (n,), here and on the device.
+
+        Read and kept as one object, as a backend may prefetch in threads.
+        """
+        known, order, there = self._known
         if known != epoch:
-            order = ops.convert_to_tensor(generator(self.seed, "shuffle", epoch).permutation(self.count), "int32")
-            self._known = (epoch, order)
-        return order
+            order = generator(self.seed, "shuffle", epoch).permutation(self.count).astype(np.int32)
+            there = ops.convert_to_tensor(order)
+            self._known = (epoch, order, there)
+        return order, there
 
 
 class EvaluationBatches(_InMemory):

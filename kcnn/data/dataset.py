@@ -132,6 +132,11 @@ def split_validation(split: Split, fraction: float, seed: int) -> tuple[Split, S
     return split.take(rest), split.take(chosen)
 
 
+def count_steps(images: int, batch_size: int, drop_last: bool) -> int:
+    """Batches in an epoch, with or without the last one if it is smaller."""
+    return images // batch_size if drop_last else -(-images // batch_size)
+
+
 def limit(split: Split, count: int, seed: int) -> Split:
     """About `count` images of the split, class by class and at least one of each; all of them for 0."""
     if not count or count >= len(split):

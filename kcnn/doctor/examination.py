@@ -22,7 +22,10 @@ OWN = ("tensors", "folder")  # the user's own data: there is no one place to loo
 
 
 def examine(data_dir: str = "") -> dict[str, Any]:
-    """Everything that `kcnn doctor` tells; `ok` is false when something that is installed does not work."""
+    """Everything that `kcnn doctor` tells; `ok` is false when something that is installed does not work.
+
+    "bfloat16" is how many times as fast as float32 it is on torch's device, None where torch does not work.
+    """
     with ThreadPoolExecutor(2) as pool:  # a second process fills the time in which the first one reads its libraries
         torchvision = pool.submit(_torchvision)
         backends = dict(zip(INFERENCE, pool.map(check_backend, INFERENCE), strict=True))
@@ -32,6 +35,7 @@ def examine(data_dir: str = "") -> dict[str, Any]:
         "platform": f"{platform.platform()}, {os.cpu_count()} processors",
         "packages": {name: installed_version(name) for name in PACKAGES},
         "KERAS_BACKEND": named_by_environment() or None,
+        "bfloat16": backends["torch"].pop("bfloat16", None),
         "backends": backends,
         "torchvision": torchvision.result(),
         "data": {name: not missing_files(name, data_dir) for name in sets},

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kcnn.doctor.bfloat16 import speedup
 from kcnn.errors import KcnnError
 from kcnn.machine.backend import BACKENDS, INFERENCE, device_name, select
 
@@ -36,7 +37,14 @@ def try_backend(backend: str) -> dict[str, Any]:
         if not np.isfinite(logits).all():
             raise KcnnError(f"{backend} gives logits that are not finite.")
     seconds = round(time.perf_counter() - begun, 2)
-    return {"version": _backend_version(backend), "device": device_name(), "seconds": seconds, "note": note}
+    row = {"version": _backend_version(backend), "device": device_name(), "seconds": seconds, "note": note}
+    return {**row, "bfloat16": _bfloat16()} if backend == "torch" else row
+
+
+def _bfloat16() -> float:
+    from kcnn.machine.keras_internals import torch_device
+
+    return round(speedup(torch_device()), 2)
 
 
 def _train(model: Any, images: Any, targets: Any) -> str:

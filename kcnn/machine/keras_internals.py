@@ -218,14 +218,14 @@ def current_rate(optimizer: Any) -> Any:
     return optimizer._get_current_learning_rate()
 
 
-def updates_its_own_way(optimizer: Any) -> bool:
-    """Whether a class of the user's changes more of how gradients are applied than `update_step`."""
+def updates_its_own_way(optimizer: Any, known: str) -> bool:
+    """Whether its class, outside the module `known`, changes more of how gradients are applied than `update_step`."""
     hooks = (
         *("apply", "_backend_apply_gradients", "_backend_update_step", "_parallel_update_step", "_clip_gradients"),
         *("_apply_weight_decay", "_get_current_learning_rate", "_update_model_variables_moving_average"),
     )
     found = [getattr(optimizer, name) for name in hooks if hasattr(optimizer, name)]
-    return not all(method.__module__.startswith(("keras.", "kcnn.methods.")) for method in found)
+    return not all(method.__module__.startswith(("keras.", known)) for method in found)
 
 
 def variable_index(optimizer: Any, variable: Any) -> int:

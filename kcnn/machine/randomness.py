@@ -23,6 +23,8 @@ PURPOSES = {
     "check": 8,
     "bench": 9,
     "views": 10,
+    "turns": 11,
+    "whitening": 12,
 }
 
 

@@ -17,11 +17,12 @@ SGD is torch's, up to rounding. How Keras' other formulas differ from torch's, f
 | rmsprop | decay 0.9; divides by √(mean + epsilon) | 0.99; by √mean + epsilon |
 | lion | Chen et al. 2023, "Symbolic discovery of optimization algorithms" | not in torch |
 
-SGD's momentum buffer holds the learning rate in Keras and not in torch: after a change of the rate the old one lives on
-in it for about 1 / (1 - momentum) steps.
+SGD's momentum sums steps in Keras and gradients in torch: after a change of the rate the old one lives on in Keras'
+for about 1 / (1 - momentum) steps. `momentum_of = "gradients"` is torch's; where the rate changes at every step, a run
+that repeats a published one wants it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -39,7 +40,28 @@ OPTIMIZERS = {
 }
 
 
-class CoupledWeightDecay:
+MOMENTA = ("steps", "gradients")  # what sgd's momentum sums
+# Kinds of variables, with their names in Keras, for factors on the learning rate and on weight decay.
+KINDS = {
+    "kernel": ("kernel", "depthwise_kernel", "pointwise_kernel"),
+    "bias": ("bias",),
+    "scale": ("gamma",),  # of norms
+    "shift": ("beta",),
+}
+
+
+class Factored:
+    """What mix-ins share that have a factor for each variable, in the order in which the optimizer is built."""
+
+    decay_factors: Sequence[float] = ()  # on weight decay of either sort; empty: all 1
+    rates: Sequence[float] = ()  # on the learning rate
+
+    def factor(self, factors: Sequence[float], variable: Any) -> float:
+        """The variable's entry."""
+        return factors[self._get_variable_index(variable)] if factors else 1.0  # type: ignore[attr-defined]
+
+
+class CoupledWeightDecay(Factored):
     """Mix-in for a Keras optimizer class: adds `coupled_weight_decay * variable` to every gradient, after clipping."""
 
     coupled_weight_decay = 0.0
@@ -47,21 +69,28 @@ class CoupledWeightDecay:
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         import keras
 
-        decay = keras.ops.cast(self.coupled_weight_decay, gradient.dtype)
-        gradient = gradient + decay * keras.ops.convert_to_tensor(variable)
-        super().update_step(gradient, variable, learning_rate)  # type: ignore[misc]
+        decay = self.coupled_weight_decay * self.factor(self.decay_factors, variable)
+        decayed = keras.ops.cast(decay, gradient.dtype) * keras.ops.convert_to_tensor(variable)
+        super().update_step(gradient + decayed, variable, learning_rate)  # type: ignore[misc]
 
 
-class VariableRates:
-    """Mix-in for a Keras optimizer class: a factor on the learning rate of each variable, in the optimizer's order.
+class DecoupledWeightDecay(Factored):
+    """Mix-in for a Keras optimizer class: Keras' own decay, which goes by the whole learning rate, with the factors."""
 
-    Decoupled weight decay goes by the whole learning rate.
-    """
+    def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
+        import keras
 
-    rates: Sequence[float] = ()
+        for variable in variables:
+            decay = self.weight_decay * self.factor(self.decay_factors, variable)  # type: ignore[attr-defined]
+            rate = keras.ops.cast(self.learning_rate, variable.dtype)  # type: ignore[attr-defined]
+            variable.assign(variable - variable * (decay * rate))
+
+
+class VariableRates(Factored):
+    """Mix-in for a Keras optimizer class: the factors on the learning rate."""
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        rate = learning_rate * self.rates[self._get_variable_index(variable)]  # type: ignore[attr-defined]
+        rate = learning_rate * self.factor(self.rates, variable)
         super().update_step(gradient, variable, rate)  # type: ignore[misc]
 
 
@@ -88,22 +117,37 @@ class WideAverages:
             average.assign(decay * average + (1 - decay) * ops.cast(variable, average.dtype))
 
 
-@cache
-def averaging(base: type) -> type:
-    """The subclass of a Keras optimizer class that has `WideAverages`."""
-    return type(base.__name__, (WideAverages, base), {})
+class MomentumOfGradients:
+    """Mix-in for Keras' SGD, torch's: v = momentum v + g; p -= rate v, or with Nesterov p -= rate (g + momentum v)."""
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        import keras
+
+        velocity: Any = self.momentums[self._get_variable_index(variable)]  # type: ignore[attr-defined]
+        momentum, rate = (keras.ops.cast(x, variable.dtype) for x in (self.momentum, learning_rate))  # type: ignore[attr-defined]
+        velocity.assign(velocity * momentum + gradient)
+        step = gradient + velocity * momentum if self.nesterov else velocity  # type: ignore[attr-defined]
+        variable.assign(variable - step * rate)
+
+
+MIXINS = (Factored, CoupledWeightDecay, DecoupledWeightDecay, VariableRates, WideAverages, MomentumOfGradients)
+
+
+def factors_by_kind(variables: Sequence[Any], factors: Mapping[str, float]) -> list[float]:
+    """The factor of each Keras variable by its kind, see `KINDS`; 1 for kinds that are not named."""
+    named = {name: factor for kind, factor in factors.items() for name in KINDS[kind]}
+    return [named.get(variable.name, 1.0) for variable in variables]
 
 
 @cache
-def rated(base: type) -> type:
-    """The subclass of a Keras optimizer class that has `VariableRates`."""
-    return type(base.__name__, (VariableRates, base), {})
+def mixed(base: type, *mixins: type) -> type:
+    """The subclass of a Keras optimizer class with these mix-ins, the first outermost; the class itself without any."""
+    return type(base.__name__, (*mixins, base), {}) if mixins else base
 
 
-@cache
 def coupled(base: type) -> type:
     """The subclass of a Keras optimizer class that has torch's coupled weight decay."""
-    return type(base.__name__, (CoupledWeightDecay, base), {})
+    return mixed(base, CoupledWeightDecay)
 
 
 def make_optimizer(
@@ -117,7 +161,9 @@ def make_optimizer(
     clip_norm: float = 0.0,
     gradient_accumulation_steps: int = 1,
     ema: float = 0.0,
-    rates: Sequence[float] | None = None,
+    momentum_of: str = "steps",
+    rates: Sequence[float] = (),
+    decay_factors: Sequence[float] = (),
 ) -> Any:
     """A Keras optimizer.
 
@@ -129,15 +175,22 @@ def make_optimizer(
         clip_norm: largest norm of all gradients together, as torch's `clip_grad_norm_`; 0 for no clipping.
         gradient_accumulation_steps: steps whose mean gradient makes one update.
         ema: decay of a moving average of the weights, kept beside them (see `kcnn.training.callbacks.ema`); 0 for none.
-        rates: a factor on the learning rate for each variable, in the order in which the optimizer is built.
+        momentum_of: what sgd's momentum sums: "steps", as in Keras, or "gradients", as in torch.
+        rates, decay_factors: factors on the learning rate and on either weight decay, one a variable in the order in
+            which the optimizer is built; empty: all 1.
     """
     import keras
 
     base = getattr(keras.optimizers, OPTIMIZERS[name])
     own = {"sgd": {"momentum": momentum, "nesterov": nesterov}, "rmsprop": {"momentum": momentum}}.get(name, {})
-    kind = averaging(base) if ema else base
-    kind = coupled(kind) if weight_decay else kind
-    optimizer = (rated(kind) if rates else kind)(
+    mixins = {
+        CoupledWeightDecay: weight_decay,
+        DecoupledWeightDecay: decoupled_weight_decay and decay_factors,
+        VariableRates: rates,
+        WideAverages: ema,
+        MomentumOfGradients: name == "sgd" and momentum and momentum_of == "gradients",
+    }
+    optimizer = mixed(base, *(mixin for mixin, wanted in mixins.items() if wanted))(
         learning_rate=learning_rate,
         # AdamW's own default is 0.004: say 0 where the recipe does.
         weight_decay=decoupled_weight_decay or (0.0 if name == "adamw" else None),
@@ -149,8 +202,7 @@ def make_optimizer(
     )
     # Keras would end every fit with the average in the place of the weights, and so every stage of a run.
     optimizer.finalize_variable_values = lambda variables: None
-    if weight_decay:
-        optimizer.coupled_weight_decay = weight_decay
-    if rates:
-        optimizer.rates = rates
+    # As plain attributes: Keras' optimizers take no arguments of a subclass.
+    optimizer.coupled_weight_decay = weight_decay
+    optimizer.rates, optimizer.decay_factors = list(rates), list(decay_factors)
     return optimizer

@@ -1,7 +1,8 @@
 """Learning-rate schedules: functions from a time in epochs to a factor on the recipe's learning rate.
 
-`step`, `multistep`, `exponential` and `plateau` change at epochs; `cosine`, `linear`, `one_cycle` and the warm-up at
-every step, as is usual for each. The Keras callback that applies one is `kcnn.training.callbacks.rules.LearningRate`.
+`step`, `multistep`, `exponential` and `plateau` change at epochs; `cosine`, `linear`, `triangle`, `one_cycle` and the
+warm-up at every step, as is usual for each. The Keras callback that applies one is
+`kcnn.training.callbacks.rules.LearningRate`.
 """
 
 import math
@@ -39,6 +40,18 @@ def linear(epochs: float) -> Schedule:
 def cosine(epochs: float) -> Schedule:
     """Half a cosine from 1 to 0 over `epochs`: torch's CosineAnnealingLR."""
     return lambda time: (1 + math.cos(math.pi * min(time / epochs, 1))) / 2
+
+
+def triangle(epochs: float, start_factor: float, peak_time: float, end_factor: float) -> Schedule:
+    """Straight from `start_factor` up to 1 at the part `peak_time` of `epochs`, and straight down to `end_factor`."""
+
+    def factor(time: float) -> float:
+        done = min(time / epochs, 1)
+        if done < peak_time:
+            return start_factor + (1 - start_factor) * done / peak_time
+        return 1 + (end_factor - 1) * (done - peak_time) / max(1 - peak_time, 1e-9)
+
+    return factor
 
 
 def one_cycle(epochs: float, steps_per_epoch: int) -> Schedule:
@@ -95,6 +108,7 @@ SCHEDULES: dict[str, tuple[Callable[..., Schedule], tuple[str, ...]]] = {
     "exponential": (exponential, ("gamma",)),
     "linear": (linear, ()),
     "cosine": (cosine, ()),
+    "triangle": (triangle, ("start_factor", "peak_time", "end_factor")),
     "one_cycle": (one_cycle, ("steps_per_epoch",)),
     "plateau": (plateau, ("step_epochs", "gamma", "rows", "warmup_epochs")),
 }

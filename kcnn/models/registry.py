@@ -19,6 +19,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "alexnet": {"batch_norm": bool, "dropout": float, "activation": ("relu", "sigmoid")},
     "resnet": {"stem": ("cifar", "imagenet")},
     "vgg": {"batch_norm": bool, "dropout": float},
+    "speednet": {"size": ("small", "medium", "large")},
 }
 
 
@@ -41,6 +42,7 @@ MODELS = {
         f"resnet{depth}": Architecture("resnet", "cifar10", "resnet18-cifar10", {"depth": depth})
         for depth in (18, 34, 50, 101, 152, 20, 32, 44, 56, 110)
     },
+    "speednet": Architecture("speednet", "cifar10", "speednet-cifar10"),
     **{f"vgg{depth}": Architecture("vgg", "cifar10", "vgg16-cifar10", {"depth": depth}) for depth in (11, 13, 16, 19)},
 }
 

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import torch
 import torch.nn.functional as F
 
-from kcnn.native.cpu import phases, winograd
+from kcnn.native.cpu import amx, phases, winograd
 from kcnn.native.graph import Node
 from kcnn.native.weights import DENSE, DEPTHWISE, KERNEL, Weights
 
@@ -56,10 +57,11 @@ def padder(layer: Any, kernel: Pair, node: Node, mode: str = "constant") -> Call
 def _convolve(node: Node, weights: Weights, kernel: Callable[[], Tensor], bias: Any, groups: int, size: Pair) -> Run:
     layer, dtype = node.op, dtype_of(node.op)
     strides, dilation, pad = tuple(layer.strides), tuple(layer.dilation_rate), padder(layer, size, node)
+    convolve = amx.convolution(layer, node.shape) if type(layer) is keras.layers.Conv2D else F.conv2d
 
     def run(x: Tensor) -> Tensor:
         x, padding = pad(x)
-        return F.conv2d(
+        return convolve(
             x, kernel().to(dtype), None if bias is None else bias.to(dtype), strides, padding, dilation, groups
         )
 

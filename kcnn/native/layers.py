@@ -219,6 +219,7 @@ ELEMENTWISE: dict[Any, Run] = {
     keras.activations.sigmoid: torch.sigmoid,
     keras.activations.tanh: torch.tanh,
     keras.activations.silu: F.silu,
+    keras.activations.gelu: lambda x: nchw(F.gelu(nhwc(x))),  # which oneDNN does only for what it takes as contiguous
     keras.activations.elu: F.elu,
     keras.activations.softplus: F.softplus,
     keras.activations.linear: lambda x: x,

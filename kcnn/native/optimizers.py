@@ -1,12 +1,14 @@
 """What applies gradients: decay, clipping, the update itself and the moving average, in lists of native tensors."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
+from keras import optimizers as K
 
 from kcnn.machine import keras_internals as internals
-from kcnn.methods.optimizers import CoupledWeightDecay
+from kcnn.methods.optimizers import MIXINS, Factored
 from kcnn.native.updates import OPTIMIZERS, Slots, Tensors, Update
 from kcnn.native.weights import Layout, Weights, arrange, keras_order
 
@@ -30,17 +32,19 @@ def optimizer_step(
     make = _native(optimizer, variables)
     if make is None:
         return apply, False
-    indices = [internals.variable_index(optimizer, variable) for variable in variables]
+    places = [internals.variable_index(optimizer, variable) for variable in variables]
 
-    def slots(name: str) -> Tensors:
+    def slots(name: str, members: Sequence[int]) -> Tensors:
         found = getattr(optimizer, name)
-        return [arrange(found[index], layout) for index, layout in zip(indices, layouts, strict=True)]
+        return [arrange(found[places[member]], layouts[member]) for member in members]
 
-    update = make(optimizer, slots)
-    averages = slots(internals.AVERAGES) if optimizer.use_ema else []
     parameters = [view.detach() for view in views]
+    groups = [
+        (members, numbers, [parameters[i] for i in members], make(optimizer, partial(slots, members=members)))
+        for numbers, members in _groups(optimizer, variables).items()
+    ]
+    averages = slots(internals.AVERAGES, range(len(variables))) if optimizer.use_ema else []
     iterations = optimizer.iterations.value.detach()
-    decayed = [p for p, v in zip(parameters, variables, strict=True) if internals.uses_decoupled_decay(optimizer, v)]
 
     def step(gradients: Sequence[Tensor]) -> None:
         if any(gradient is None for gradient in gradients):
@@ -48,11 +52,13 @@ def optimizer_step(
         with torch.no_grad():
             aligned = _clip(optimizer, [_aligned(g, p) for g, p in zip(gradients, parameters, strict=True)])
             rate, t = _learning_rate(optimizer, parameters[0]), (iterations + 1).to(parameters[0].dtype)
-            if optimizer.weight_decay:
-                torch._foreach_mul_(decayed, 1 - optimizer.weight_decay * rate)
-            if getattr(optimizer, "coupled_weight_decay", 0):
-                torch._foreach_add_(aligned, parameters, alpha=optimizer.coupled_weight_decay)
-            update(parameters, aligned, rate, t)
+            for members, numbers, values, update in groups:
+                changes = [aligned[i] for i in members]
+                if numbers.decoupled:
+                    torch._foreach_mul_(values, 1 - numbers.decoupled * rate)
+                if numbers.coupled:
+                    torch._foreach_add_(changes, values, alpha=numbers.coupled)
+                update(values, changes, rate * numbers.rate, t)
             iterations.add_(1)
             if averages:
                 change = 1 - optimizer.ema_momentum * (t > 1)  # the first average is the weights themselves
@@ -68,16 +74,47 @@ def _native(optimizer: Any, variables: Sequence[Any]) -> Callable[[Any, Slots], 
         return None
     if optimizer.use_ema and (optimizer.ema_overwrite_frequency or _frozen_since(optimizer, variables)):
         return None
-    ours = type(optimizer).update_step in (base.update_step, CoupledWeightDecay.update_step)
+    if base is K.Nadam and len(_groups(optimizer, variables)) > 1:  # its product of momenta advances once a step
+        return None
     special = any(v.constraint is not None or v.dtype not in ("float32", "float64") for v in variables)
     special = special or len({v.dtype for v in variables}) > 1
     special = special or any(getattr(v, "overwrite_with_gradient", False) for v in variables)
-    return OPTIMIZERS[base] if ours and not special and not internals.updates_its_own_way(optimizer) else None
+    ours = _ours(optimizer, base) and not internals.updates_its_own_way(optimizer, Factored.__module__)
+    return OPTIMIZERS[base] if ours and not special else None
 
 
 def _frozen_since(optimizer: Any, variables: Sequence[Any]) -> bool:
     """Whether it was built with more variables, whose averages go on moving."""
     return len(internals.averages(optimizer)) > len(variables)
+
+
+def _ours(optimizer: Any, base: type) -> bool:
+    """Whether nobody but Keras and `kcnn.methods.optimizers` says how it updates."""
+    between = type(optimizer).__mro__[: type(optimizer).__mro__.index(base)]
+    return all(cls in MIXINS or "update_step" not in vars(cls) for cls in between)
+
+
+class _Numbers(NamedTuple):
+    """A factor on the learning rate, and the two kinds of weight decay."""
+
+    rate: float
+    coupled: float
+    decoupled: float
+
+
+def _groups(optimizer: Any, variables: Sequence[Any]) -> dict[_Numbers, list[int]]:
+    """The places in `variables` of those that share their numbers."""
+    groups: dict[_Numbers, list[int]] = {}
+    for place, variable in enumerate(variables):
+        rate = decay = 1.0
+        if isinstance(optimizer, Factored):
+            rate, decay = (
+                optimizer.factor(factors, variable) for factors in (optimizer.rates, optimizer.decay_factors)
+            )
+        coupled = decay * getattr(optimizer, "coupled_weight_decay", 0.0)
+        decoupled = decay * (optimizer.weight_decay or 0.0) * internals.uses_decoupled_decay(optimizer, variable)
+        groups.setdefault(_Numbers(rate, coupled, decoupled), []).append(place)
+    return groups
 
 
 def _keras_apply(optimizer: Any, variables: Sequence[Any], layouts: Sequence[Layout]) -> Callable[..., None]:

@@ -6,12 +6,14 @@ Keras optimizer itself, so a saved one means the same with and without accelerat
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from keras import optimizers as K
 
 from kcnn.machine.keras_internals import nadam_product
+from kcnn.methods.optimizers import MomentumOfGradients
 
 Tensor = torch.Tensor
 Tensors = list[Tensor]
@@ -22,8 +24,13 @@ Update = Callable[[Tensors, Tensors, Tensor, Tensor], None]
 
 
 def sgd(opt: Any, slots: Slots) -> Update:
-    """v = momentum v - rate g; p += v, or with Nesterov p += momentum v - rate g; without momentum p -= rate g."""
+    """v = momentum v - rate g; p += v, or with Nesterov p += momentum v - rate g; without momentum p -= rate g.
+
+    With `MomentumOfGradients` it is torch's: v = momentum v + g; p -= rate v, or p -= rate (g + momentum v).
+    """
     momentums = slots("momentums") if opt.momentum else []
+    if isinstance(opt, MomentumOfGradients):
+        return partial(_torch_sgd, opt, momentums)
 
     def update(p: Tensors, g: Tensors, rate: Tensor, t: Tensor) -> None:
         if not rate.is_cuda:
@@ -56,6 +63,17 @@ def sgd(opt: Any, slots: Slots) -> Update:
         torch._foreach_add_(p, momentums, alpha=opt.momentum if opt.nesterov else 1.0)
 
     return update
+
+
+def _torch_sgd(opt: Any, momentums: Tensors, p: Tensors, g: Tensors, rate: Tensor, t: Tensor) -> None:
+    if not rate.is_cuda:
+        numbers = {"weight_decay": 0.0, "momentum": opt.momentum, "lr": float(rate), "dampening": 0.0}
+        return torch._fused_sgd_(p, g, momentums, **numbers, nesterov=opt.nesterov, maximize=False, is_first_step=False)
+    torch._foreach_mul_(momentums, opt.momentum)
+    torch._foreach_add_(momentums, g)
+    if opt.nesterov:
+        torch._foreach_add_(g, momentums, alpha=opt.momentum)
+    torch._foreach_sub_(p, torch._foreach_mul(g if opt.nesterov else momentums, rate))
 
 
 def adam(opt: Any, slots: Slots) -> Update:

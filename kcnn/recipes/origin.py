@@ -75,11 +75,16 @@ def check_epochs(recipe: Recipe, run: Path) -> None:
     Raises:
         UsageError: naming the way out.
     """
+    way_out = f"Begin a new run from its weights: {command('train', '--weights', run)}"
     if recipe.schedule not in OPEN_ENDED:
         raise UsageError(
             f"The epochs of {run} cannot change: schedule {recipe.schedule} leads the learning rate to the last epoch, "
-            f"so the rates so far would have been others (not so with {', '.join(OPEN_ENDED)}). "
-            f"Begin a new run from its weights: {command('train', '--weights', run)}"
+            f"so the rates so far would have been others (not so with {', '.join(OPEN_ENDED)}). {way_out}"
+        )
+    if recipe.lookahead and recipe.lookahead_power:
+        raise UsageError(
+            f"The epochs of {run} cannot change: lookahead's share of the slow average rises to the last epoch, so it "
+            f"would have been another so far (not so with lookahead_power = 0). {way_out}"
         )
 
 

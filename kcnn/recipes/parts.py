@@ -1,17 +1,16 @@
 """The images of a run, in their three parts, and what they must be fit for."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from kcnn.data.augment.operations import check_data
-from kcnn.data.dataset import Dataset, Split, limit, split_validation
+from kcnn.data.dataset import Dataset, Split, count_steps, limit, split_validation
 from kcnn.data.registry import load_dataset
 from kcnn.errors import UsageError
 from kcnn.machine.terminal import say
 from kcnn.recipes.recipe import Recipe
-from kcnn.recipes.stages import plan_stages
+from kcnn.recipes.stages import Stage, plan_stages
 
 
 @dataclass(frozen=True)
@@ -82,8 +81,18 @@ def check_parts(recipe: Recipe, parts: Parts) -> None:
     for frozen in (True, False):  # each begins with an optimizer of its own
         stages = [stage for stage in plan_stages(recipe) if stage.frozen == frozen]
         if stages:
-            steps = sum((stage.last - stage.first) * math.ceil(len(train) / stage.batch_size) for stage in stages)
-            check_accumulation(recipe, steps)
+            check_accumulation(recipe, sum(_steps(recipe, stage, len(train)) for stage in stages))
+
+
+def _steps(recipe: Recipe, stage: Stage, images: int) -> int:
+    """All steps of a stage; a UsageError if it has none."""
+    steps = count_steps(images, stage.batch_size, recipe.drop_last)
+    if not steps:
+        raise UsageError(
+            f"drop_last leaves no batch of {stage.batch_size} from {images} images: "
+            f"choose a smaller batch_size, more images, or drop_last = false."
+        )
+    return (stage.last - stage.first) * steps
 
 
 def check_augment(recipe: Recipe, dataset: Dataset) -> None:

@@ -9,7 +9,7 @@ from kcnn.data.augment.operations import check_magnitudes
 from kcnn.data.registry import DATASETS
 from kcnn.errors import UsageError, unknown
 from kcnn.machine.backend import BACKENDS, PRECISIONS, check_device
-from kcnn.methods.optimizers import OPTIMIZERS
+from kcnn.methods.optimizers import KINDS, MOMENTA, OPTIMIZERS
 from kcnn.methods.schedules import SCHEDULES
 from kcnn.models.counterparts import check_source
 from kcnn.models.registry import MODELS, check_options
@@ -46,6 +46,7 @@ class Recipe:
     validation: float = _number(0.1, 0, 0.9, "part of the training images that picks the best epoch")
     epochs: int = _number(20, 1, MOST, "passes over the training images")
     batch_size: int = _number(64, 1, MOST, "images in a step")
+    drop_last: bool = field(default=False, metadata={"help": "leave out the last, smaller batch of each epoch"})
     stages: list[list[float]] = field(
         default_factory=list, metadata={"help": "[[epochs, batch_size, learning_rate], …], the rate optional"}
     )
@@ -53,17 +54,32 @@ class Recipe:
     learning_rate: float = _number(0.05, 1e-12, 1e3, "highest rate of the schedule")
     momentum: float = _number(0.9, 0, 0.9999, "of sgd and rmsprop")
     nesterov: bool = field(default=False, metadata={"help": "Nesterov's form of sgd's momentum"})
+    momentum_of: str = _choice(
+        "steps", MOMENTA, "what sgd's momentum sums: steps as in Keras, or gradients as in torch"
+    )
+    rate_factors: dict[str, float] = field(
+        default_factory=dict, metadata={"help": f"on the learning rate, by kind of variable: {', '.join(KINDS)}"}
+    )
     weight_decay: float = _number(0.0, 0, 10, "coupled L2 as in torch: gradient + weight_decay * weight")
     decoupled_weight_decay: float = _number(0.0, 0, 10, "AdamW's: weight *= 1 - rate * decay")
+    decay_factors: dict[str, float] = field(
+        default_factory=dict, metadata={"help": "on either weight decay, by kind of variable"}
+    )
     clip_norm: float = _number(0.0, 0, MOST, "largest norm of the whole gradient; 0: no clipping")
     gradient_accumulation_steps: int = _number(1, 1, 10**6, "steps whose mean gradient makes one update")
     ema: float = _number(0.0, 0, 0.99999, "decay of the averaged weights that are evaluated and saved; 0: none")
+    lookahead: int = _number(0, 0, MOST, "steps after which the weights meet their slow average; 0: none")
+    lookahead_decay: float = _number(0.5, 0, 1, "share of the slow average in that, at the end of the run")
+    lookahead_power: float = _number(0.0, 0, 100, "the share rises with the time to this power")
     schedule: str = _choice("constant", SCHEDULES, "how the learning rate changes")
     step_epochs: int = _number(10, 1, MOST, "step: epochs between changes; plateau: epochs of patience")
     milestones: list[int] = field(
         default_factory=list, metadata={"help": "multistep: epochs of the changes, after the warm-up"}
     )
     gamma: float = _number(0.1, 1e-6, 1, "factor of the schedules step, multistep, exponential, plateau")
+    start_factor: float = _number(0.2, 0, 1, "triangle: factor on the rate at the start, which rises to 1")
+    peak_time: float = _number(0.23, 0, 1, "triangle: part of the run after which it is 1")
+    end_factor: float = _number(0.07, 0, 1, "triangle: factor at the end")
     warmup_epochs: float = _number(0.0, 0, MOST, "linear rise before the schedule")
     augment: dict[str, float] = field(default_factory=dict, metadata={"help": "augmentations and their magnitudes"})
     label_smoothing: float = _number(0.0, 0, 0.9, "part of the target spread over all classes")
@@ -165,10 +181,23 @@ def _check_classes(value: list[Any]) -> list[str]:
     return value
 
 
+def _check_factors(value: dict[str, Any]) -> dict[str, float]:
+    wrong = [unknown("kind of variable", kind, KINDS) for kind in value if kind not in KINDS]
+    for kind, factor in value.items():
+        number = isinstance(factor, (int, float)) and not isinstance(factor, bool)
+        if not wrong and not (number and 0 <= factor <= MOST):
+            wrong.append(f"the factor of {kind} must be a number from 0 to {MOST:g}; received {factor!r}.")
+    if wrong:
+        raise UsageError(" ".join(wrong))
+    return {kind: float(factor) for kind, factor in value.items()}
+
+
 FIELDS = {f.name: f for f in fields(Recipe)}
 CHECKS: dict[str, Callable[[Any], Any]] = {
     "augment": check_magnitudes,
     "classes": _check_classes,
+    "decay_factors": _check_factors,
+    "rate_factors": _check_factors,
     "milestones": _check_milestones,
     "device": check_device,
     "stages": _check_stages,
@@ -193,6 +222,8 @@ def _inconsistent(recipe: Recipe) -> list[str]:
         errors.append("schedule multistep needs milestones, such as --set milestones=[30,40].")
     if recipe.nesterov and (recipe.optimizer != "sgd" or not recipe.momentum):
         errors.append("nesterov needs optimizer sgd with a momentum above 0.")
+    if recipe.momentum_of == "gradients" and (recipe.optimizer != "sgd" or not recipe.momentum):
+        errors.append("momentum_of gradients needs optimizer sgd with a momentum above 0.")
     if recipe.patience and not recipe.validation:
         errors.append("patience needs validation images: set validation above 0.")
     return errors + (_unfit_bfloat16(recipe) if recipe.precision == "bfloat16" else [])

@@ -52,6 +52,9 @@ def plan_schedule(recipe: Recipe, steps_per_epoch: int, rows: Sequence[Mapping[s
         step_epochs=recipe.step_epochs,
         milestones=recipe.milestones,
         gamma=recipe.gamma,
+        start_factor=recipe.start_factor,
+        peak_time=recipe.peak_time,
+        end_factor=recipe.end_factor,
         steps_per_epoch=steps_per_epoch,
         rows=rows,
     )

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from kcnn.errors import KcnnError
-from kcnn.results.views import image_views
+from kcnn.results.views import image_views, six_views
 
 
 def predict_logits(model: Any, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
@@ -36,11 +36,25 @@ def predict_views(model: Any, images: np.ndarray, names: Sequence[str] = ()) -> 
     """Logits as `predict_logits`; with names of `kcnn.results.views`, the logarithms of their mean probabilities.
 
     Probabilities are averaged and not logits, so that a view on which the model is very sure does not outvote others.
+    The six views are the exception, as they were published.
     """
     if not names:
         return predict_logits(model, images)
+    if "six" in names:
+        return _predict_six(model, images)
+    if "six-quarter" in names:
+        logits = predict_logits(model, images)
+        certainty = softmax(logits).max(-1)
+        least = np.argsort(certainty, kind="stable")[: -(-len(images) // 4)]
+        logits[least] = _predict_six(model, images[least])
+        return logits
     probabilities = [softmax(predict_logits(model, view)) for view in image_views(images, names)]
     return np.log(np.maximum(np.mean(probabilities, axis=0), 1e-30)).astype(np.float32)
+
+
+def _predict_six(model: Any, images: np.ndarray) -> np.ndarray:
+    weighted = [weight * predict_logits(model, view) for weight, view in six_views(images)]
+    return np.stack(weighted).sum(0)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -51,8 +51,10 @@ def load_model(path: Path) -> tuple[Any, dict[str, Any]]:
     Raises:
         KcnnError: no such file, not a `.keras` file, or one that could run code or fill the memory.
     """
+    from kcnn.models.layers import unfreeze
+
     info, model = read_info(path), read_network(path)
-    model.trainable = True  # an epoch with a frozen backbone says otherwise
+    unfreeze(model)  # an epoch with a frozen backbone says otherwise
     if names := info.get("class_names"):
         check_names(path, names, check_shapes(path, model.input_shape, model.output_shape))
     return model, info

@@ -136,8 +136,11 @@ def freeze_backbone(model: Any, frozen: bool) -> None:
 
     A Keras batch norm that is not trainable runs in inference mode, so its statistics stand still too.
     """
-    for layer in model.layers:
-        layer.trainable = not frozen or layer is model.layers[-1]
+    from kcnn.models.layers import unfreeze
+
+    unfreeze(model)
+    for layer in model.layers[:-1] if frozen else ():
+        layer.trainable = False
 
 
 def backbone_rates(model: Any, rate: float) -> list[float]:

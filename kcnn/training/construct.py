@@ -9,14 +9,16 @@ import keras
 from kcnn.data.batches import TrainingBatches
 from kcnn.data.dataset import Dataset
 from kcnn.machine.randomness import seeded
-from kcnn.methods.optimizers import make_optimizer
+from kcnn.methods.optimizers import factors_by_kind, make_optimizer
 from kcnn.models.registry import build_model
 from kcnn.native.acceleration import accelerate
 from kcnn.recipes.parts import Parts
 from kcnn.recipes.recipe import Recipe
 from kcnn.recipes.stages import Stage, plan_schedule
 from kcnn.starts.transfer import backbone_rates, find_source, freeze_backbone, transfer_weights
+from kcnn.starts.whitening import fit_whitening
 from kcnn.training.callbacks.ema import EvaluateAverage
+from kcnn.training.callbacks.lookahead import Lookahead
 from kcnn.training.callbacks.recorder import EarlyStopping, Recorder
 from kcnn.training.callbacks.rules import LearningRate, Randomness, StopWhenNotFinite
 from kcnn.training.callbacks.tensorboard import TensorBoard
@@ -41,6 +43,8 @@ def new_model(recipe: Recipe, dataset: Dataset) -> Any:
         )
     if source:
         print(transfer_weights(model, source, dataset.class_names), file=sys.stderr)
+    else:
+        fit_whitening(model, dataset.train.images, recipe.seed)
     return model
 
 
@@ -70,11 +74,30 @@ def compile_model(model: Any, recipe: Recipe) -> None:
         clip_norm=recipe.clip_norm,
         gradient_accumulation_steps=recipe.gradient_accumulation_steps,
         ema=recipe.ema,
-        rates=backbone_rates(model, recipe.backbone_rate) if recipe.backbone_rate != 1 else None,
+        momentum_of=recipe.momentum_of,
+        rates=_rates(model, recipe),
+        decay_factors=factors_by_kind(model.trainable_variables, recipe.decay_factors) if recipe.decay_factors else (),
     )
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, dtype="float32")
     model.compile(optimizer, loss, metrics=[keras.metrics.CategoricalAccuracy("accuracy", dtype="float32")])
     model.optimizer.build(model.trainable_variables)
+
+
+def lookahead(recipe: Recipe) -> Lookahead:
+    """The callback of the recipe's slow average."""
+    decay, power, epochs = recipe.lookahead_decay, recipe.lookahead_power, recipe.epochs
+    return Lookahead(recipe.lookahead, lambda time: decay * (time / epochs) ** power)
+
+
+def _rates(model: Any, recipe: Recipe) -> list[float]:
+    """The factor on the learning rate of each trainable variable, or nothing where all have 1."""
+    pairs = zip(
+        backbone_rates(model, recipe.backbone_rate),
+        factors_by_kind(model.trainable_variables, recipe.rate_factors),
+        strict=True,
+    )
+    rates = [backbone * kind for backbone, kind in pairs]
+    return rates if set(rates) != {1.0} else []
 
 
 def training_batches(recipe: Recipe, stage: Stage, parts: Parts, first_epoch: int) -> TrainingBatches:
@@ -88,6 +111,7 @@ def training_batches(recipe: Recipe, stage: Stage, parts: Parts, first_epoch: in
         seed=recipe.seed,
         augment=recipe.augment,
         label_smoothing=recipe.label_smoothing,
+        drop_last=recipe.drop_last,
     )
 
 
@@ -99,6 +123,7 @@ def step_callbacks(
         LearningRate(stage.learning_rate, plan_schedule(recipe, batches.steps_per_epoch, rows)),
         Randomness(recipe.seed),
         StopWhenNotFinite(),
+        *([lookahead(recipe)] if recipe.lookahead else []),
     ]
 
 

@@ -14,6 +14,8 @@ SHAPES = {"rgb": (32, 32, 3), "grey": (28, 28, 1), "wide": (9, 14, 3)}
 LISTS = {
     **{name: {name: row.default} for name, row in AUGMENTATIONS.items()},
     "crop and flip": {"crop": 4, "flip": 0.5},
+    "reflected": {"reflect_crop": 4, "alternating_flip": 1},
+    "bent": {"shift": 2, "rotation": 10, "scale": 0.1, "elastic": 0.8},
     "all": {name: row.default for name, row in AUGMENTATIONS.items()},
 }
 
@@ -38,7 +40,7 @@ for kind, shape in SHAPES.items():
         done = augment.apply(ops.convert_to_tensor(images), ops.convert_to_tensor(rows), steps)
         for part, value in zip(("images", "targets"), done):
             found[f"{kind}/{name}/{part}"] = ops.convert_to_numpy(value)
-    chosen = {"crop": 2, "rotation": 10, "mixup": 1}
+    chosen = {"reflect_crop": 2, "rotation": 10, "elastic": 1, "alternating_flip": 1, "mixup": 1}
     split = Split(images, labels)
     batches = TrainingBatches(split, 3, 10, epochs=2, seed=5, augment=chosen, label_smoothing=0.1)
     for step in range(batches.num_batches):

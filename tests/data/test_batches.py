@@ -57,6 +57,15 @@ def test_every_image_once_an_epoch_with_its_label():
     assert orders[0] != orders[1] != orders[2] != sorted(orders[2])
 
 
+def test_the_last_smaller_batch_may_be_dropped():
+    whole, dropped = training(), training(drop_last=True)
+    assert (dropped.steps_per_epoch, dropped.num_batches, dropped.images_per_epoch) == (5, 15, 20)
+    assert (whole.steps_per_epoch, whole.images_per_epoch) == (6, 23)
+    expected = [part for index, part in enumerate(arrays(whole)) if index % 6 < 5]
+    equal(arrays(dropped), expected)
+    assert training(batch_size=23, drop_last=True).steps_per_epoch == 1
+
+
 AUGMENT = {"crop": 2, "flip": 0.5}
 
 

@@ -28,6 +28,7 @@ def test_torch_is_tried_with_ten_steps():
     assert found["device"] == "cpu"
     assert found["version"][0].isdigit()
     assert found["note"].startswith("10 steps, loss ")
+    assert 0.01 < found["bfloat16"] < 100
 
 
 @pytest.mark.parametrize("name", ["jax", "tensorflow", "openvino"])
@@ -60,6 +61,16 @@ def test_the_report_is_one_screen(healthy, cli, tmp_path):
     assert result.exit_code == 0
     assert len(result.stdout.splitlines()) <= 24
     assert "fits torch" in result.stdout
+    assert "not measured" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("faster", "words"), [(4.12, "4.1 times as fast as float32: --precision mixed_bfloat16 pays"), (0.5, "stay with")]
+)
+def test_it_says_whether_bfloat16_pays(healthy, cli, faster, words):
+    healthy.setattr(doctor, "check_backend", lambda name: {**GOOD, **({"bfloat16": faster} if name == "torch" else {})})
+    assert words in cli("doctor").stdout
+    assert json.loads(cli("doctor", "--json").stdout)["bfloat16"] == faster
 
 
 def test_something_broken_ends_with_exit_code_1(healthy, cli):

@@ -7,6 +7,8 @@ import torch
 from torch.optim import lr_scheduler
 
 from kcnn.methods.schedules import SCHEDULES, make_schedule
+from kcnn.recipes.recipe import Recipe
+from kcnn.recipes.stages import plan_schedule
 from kcnn.training.callbacks.rules import LearningRate
 
 EPOCHS, STEPS, BASE = 20, 10, 0.3  # 200 steps
@@ -138,7 +140,24 @@ def test_plateau_after_a_warm_up_knows_every_later_epoch(warmup_epochs):
 
 
 def test_every_schedule_is_tested_here():
-    assert set(SCHEDULES) == {*BY_EPOCH, *BY_STEP, "plateau"}
+    assert set(SCHEDULES) == {*BY_EPOCH, *BY_STEP, "plateau", "triangle"}
+
+
+@pytest.mark.parametrize("numbers", [(0.2, 0.23, 0.07), (0.0, 0.5, 0.0), (0.3, 0.0, 0.1), (0.3, 1.0, 0.1)])
+def test_triangle_is_two_straight_lines(numbers):
+    start, peak, end = numbers
+    schedule = make_schedule("triangle", 10, start_factor=start, peak_time=peak, end_factor=end)
+    times = np.arange(0, 10, 0.01)
+    expected = np.interp(times, [0, 10 * peak, 10], [start, 1, end])
+    expected[times < 1e-9] = start if peak else 1
+    np.testing.assert_allclose([schedule(time) for time in times], expected, atol=1e-9)
+    assert schedule(10) == pytest.approx(end if peak < 1 else 1)
+
+
+def test_a_recipe_has_the_triangles_numbers():
+    recipe = Recipe.of({"schedule": "triangle", "epochs": 10, "start_factor": 0.5, "peak_time": 0.4, "end_factor": 0.1})
+    schedule = plan_schedule(recipe, 7)
+    assert [schedule(time) for time in (0, 4, 10)] == pytest.approx([0.5, 1, 0.1])
 
 
 class Watch(keras.callbacks.Callback):

@@ -28,7 +28,7 @@ def counts(name, shape=COLOUR, classes=10, **options):
 def test_the_table_has_every_architecture():
     resnets = {f"resnet{depth}" for depth in (18, 34, 50, 101, 152, 20, 32, 44, 56, 110)}
     vggs = {f"vgg{depth}" for depth in (11, 13, 16, 19)}
-    assert set(MODELS) == {"simple_cnn", "lenet5", "convnet", "alexnet"} | resnets | vggs
+    assert set(MODELS) == {"simple_cnn", "lenet5", "convnet", "alexnet", "speednet"} | resnets | vggs
 
 
 @pytest.mark.parametrize(

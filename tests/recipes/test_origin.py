@@ -28,6 +28,9 @@ OTHER = {
     **{"ema": 0.9, "schedule": "step", "step_epochs": 3, "milestones": [5, 7], "gamma": 0.5, "warmup_epochs": 1},
     **{"augment": {"flip": 0.5, "crop": 2}, "label_smoothing": 0.1, "patience": 3, "seed": 1, "tensorboard": True},
     **{"precision": "mixed_bfloat16", "backend": "jax", "device": "cpu", "skip_bad": True},
+    **{"momentum_of": "gradients", "rate_factors": {"shift": 2.0}, "decay_factors": {"bias": 0.0}, "drop_last": True},
+    **{"lookahead": 5, "lookahead_decay": 0.8, "lookahead_power": 3.0},
+    **{"start_factor": 0.1, "peak_time": 0.3, "end_factor": 0.0},
 }
 
 
@@ -89,6 +92,7 @@ def test_a_key_that_an_older_kcnn_did_not_have_counts_as_its_default(tmp_path):
 def test_schedules_that_can_be_prolonged_do_not_look_at_the_end(name, tmp_path):
     rows = [{"loss": 1.0}] * 8
     numbers = {"step_epochs": 2, "milestones": [3, 6], "gamma": 0.5, "steps_per_epoch": 10, "rows": rows}
+    numbers |= {"start_factor": 0.2, "peak_time": 0.23, "end_factor": 0.07}
     short, long = (make_schedule(name, epochs, warmup_epochs=1, **numbers) for epochs in (8, 12))
     times = np.arange(0, 8, 0.25)
     same = all(short(time) == long(time) for time in times)
@@ -99,6 +103,14 @@ def test_schedules_that_can_be_prolonged_do_not_look_at_the_end(name, tmp_path):
     else:
         with pytest.raises(UsageError, match=f"schedule {name} .*--weights {tmp_path}"):
             check_recipe(begun(recipe), recipe.replace(epochs=12), tmp_path)
+
+
+def test_a_slow_average_that_looks_at_the_end_keeps_the_epochs(tmp_path):
+    recipe = BASE.replace(lookahead=5)
+    assert "epochs was 8 and is 12" in check_recipe(begun(recipe), recipe.replace(epochs=12), tmp_path)
+    rising = recipe.replace(lookahead_power=3)
+    with pytest.raises(UsageError, match="lookahead's share of the slow average rises to the last epoch"):
+        check_recipe(begun(rising), rising.replace(epochs=12), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -240,7 +240,7 @@ def test_every_shipped_recipe_trains_for_a_step(name, tmp_path, monkeypatch):
     monkeypatch.setattr("kcnn.training.callbacks.recorder.Recorder._save_last", lambda self: None)  # VGG's is 400 MB
     train = importlib.import_module("kcnn.training.trainer").train
     recipe = read_recipe(SHIPPED[name])
-    short = {"epochs": 1, "warmup_epochs": 0, "stages": [], "validation": 0.5, "patience": 0}
+    short = {"epochs": 1, "warmup_epochs": 0, "stages": [], "validation": 0.5, "patience": 0, "drop_last": False}
     result = train(recipe.replace(**short), RunDir.create(tmp_path / name, name))
     assert result["epochs"] == result["best_epoch"] == 1
     assert np.isfinite(result["test"]["loss"])

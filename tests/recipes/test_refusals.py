@@ -14,6 +14,7 @@ from helpers import one_line_error
             ("--limit-train", 100, "--batch-size", 32, "--set", "gradient_accumulation_steps=9"),
             ("at most the 6 steps", "received 9"),
         ),
+        (("--limit-train", 100, "--set", "drop_last=true", "--batch-size", 128), ("no batch of 128 from 90 images",)),
         (("--set", "stages=[[1,32],[1,1e400]]"), ("stages, [1, inf]", "batch_size")),
         (("--set", "stages=[[inf,32]]"), ("stages, [inf, 32]", "epochs must be")),
         (("--set", "stages=[[1,32],[true,32]]"), ("stages, [True, 32]", "epochs must be a whole number")),

@@ -10,7 +10,7 @@ from helpers import one_line_error
 from kcnn.data.registry import load_dataset
 from kcnn.errors import UsageError
 from kcnn.results.logits import predict_logits, predict_views, softmax
-from kcnn.results.views import image_views, parse_views
+from kcnn.results.views import image_views, parse_views, six_views
 
 
 def test_flip_has_two_views_and_shift_five_and_both_ten():
@@ -54,9 +54,36 @@ def test_probabilities_are_averaged():
     np.testing.assert_array_equal(predict_views(model, images), predict_logits(model, images))
 
 
+def test_six_views_are_mirrored_and_moved_with_reflected_borders():
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 6, 3), np.uint8)
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
+    places = [padded[:, 1:-1, 1:-1], padded[:, :-2, :-2], padded[:, 2:, 2:]]
+    expected = [view for place in places for view in (place, place[:, :, ::-1])]
+    weights, views = zip(*six_views(images), strict=True)
+    assert weights == (0.25, 0.25, 0.125, 0.125, 0.125, 0.125)
+    for view, right in zip(views, expected, strict=True):
+        np.testing.assert_array_equal(view, right)
+
+
+def test_six_average_logits_and_a_quarter_only_the_least_certain():
+    images = np.random.default_rng(0).integers(0, 256, (10, 6, 6, 1), np.uint8)
+    model = Linear()
+    six = sum(weight * predict_logits(model, view) for weight, view in six_views(images))
+    np.testing.assert_allclose(predict_views(model, images, ["six"]), six, rtol=1e-6)
+    plain, quarter = predict_logits(model, images), predict_views(model, images, ["six-quarter"])
+    changed = np.argsort(softmax(plain).max(1))[:3]  # of ten, rounded up
+    np.testing.assert_allclose(quarter[changed], six[changed], rtol=1e-6)
+    rest = np.setdiff1d(np.arange(10), changed)
+    np.testing.assert_array_equal(quarter[rest], plain[rest])
+    assert (quarter[changed] != plain[changed]).any()
+
+
 def test_names_of_views():
     assert parse_views("") == ()
     assert parse_views("shift, flip,shift") == ("shift", "flip")
+    assert parse_views("six-quarter") == ("six-quarter",)
+    with pytest.raises(UsageError, match="the view six stands alone; received 'flip,six'"):
+        parse_views("flip,six")
     with pytest.raises(UsageError, match=r"'flop'.*Did you mean 'flip'.*'zoom'"):
         parse_views("flop,zoom")
 

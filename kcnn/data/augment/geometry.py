@@ -4,12 +4,20 @@ A matrix takes the place (row, column, 1) of a pixel of the new image to its pla
 the image's centre. So a transform after another is a product, and any number of them is one sampling of the image.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 Rng = np.random.Generator
 Shape = tuple[int, int, int]  # height, width, channels
+
+
+class Turn(NamedTuple):
+    """When images are shown: the epoch, from 0, and for each image a bit that stays with it, bool (batch,)."""
+
+    epoch: int
+    bits: np.ndarray
+
 
 FRACTION_BITS = 16  # places are whole numbers of 1/65536 pixel: integers, so that every backend has the same ones
 
@@ -29,7 +37,7 @@ def turn(degrees: np.ndarray) -> np.ndarray:
 def shift(pixels: float, count: int, shape: Shape, rng: Rng) -> np.ndarray:
     """Move by a whole number of up to `pixels` on each axis.
 
-    What comes in from outside is black, so this is also a crop after padding by `pixels`.
+    What comes in from outside is black or reflected, so this is also a crop after padding by `pixels`.
     """
     most = round(pixels)
     y, x = rng.integers(-most, most, (count, 2), endpoint=True).T
@@ -39,6 +47,14 @@ def shift(pixels: float, count: int, shape: Shape, rng: Rng) -> np.ndarray:
 def flip(probability: float, count: int, shape: Shape, rng: Rng) -> np.ndarray:
     """Mirror left and right."""
     return plane(xx=np.where(rng.random(count) < probability, -1, 1))
+
+
+def alternating_flip(epochs: float, turn: Turn) -> np.ndarray:
+    """Mirror left and right for so many epochs, then not for as many; half of the images begin with the one.
+
+    So two epochs show both sides of every image, which drawing does for half of them: Jordan 2024 (arXiv:2404.00498).
+    """
+    return plane(xx=np.where(turn.bits ^ bool(turn.epoch // int(epochs) % 2), -1, 1))
 
 
 def vflip(probability: float, count: int, shape: Shape, rng: Rng) -> np.ndarray:
@@ -64,6 +80,24 @@ def affine(part: float, count: int, shape: Shape, rng: Rng) -> np.ndarray:
     """
     yy, yx, xy, xx, y, x = rng.uniform(-part, part, (6, count))
     return plane(1 + yy, yx, y * shape[0], xy, 1 + xx, x * shape[1])
+
+
+def elastic(deviation: float, count: int, shape: Shape, rng: Rng) -> np.ndarray:
+    """How far each pixel's place moves, int32 (batch, 2, height, width) in 1/65536 pixel, with this standard deviation.
+
+    A Gaussian field, smooth over a seventh of the side: Simard et al. 2003, "Best practices for convolutional neural
+    networks", section 2, have 4 of 29 pixels, and with their alpha of 34 a deviation of 1.4.
+    """
+    noise = rng.standard_normal((count, 2, *shape[:2]), np.float32)
+    along_y, along_x = (_smoother(side) for side in shape[:2])
+    return np.rint(along_y @ noise @ along_x.T * np.float32(deviation * 2**FRACTION_BITS)).astype(np.int32)
+
+
+def _smoother(side: int) -> np.ndarray:
+    """Gaussian weights float32 (side, side), such that the variance stays."""
+    distance = np.arange(side)[:, None] - np.arange(side)
+    weights = np.exp(-0.5 * (distance / (side / 7)) ** 2)
+    return (weights / np.linalg.norm(weights, axis=1, keepdims=True)).astype(np.float32)
 
 
 def fixed_point(matrices: np.ndarray, shape: Shape) -> np.ndarray:

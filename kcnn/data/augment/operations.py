@@ -1,7 +1,8 @@
 """Augmentation of whole batches: drawn with NumPy, applied by array operations on the device.
 
 `draw` gives plain arrays, a function of the generator alone; `apply` turns them into pixels, the same ones on every
-backend. Geometry is one matrix an image: consecutive moves are multiplied, and the batch is sampled once.
+backend. Geometry is one matrix an image: consecutive moves are multiplied, and the batch is sampled once. A border that
+one of them reflects is so for all that share its sampling.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kcnn.data.augment import colour, geometry, regions
-from kcnn.data.augment.geometry import Rng, Shape
+from kcnn.data.augment.geometry import Rng, Shape, Turn
 from kcnn.errors import UsageError, unknown
 
 __all__ = ["AUGMENTATIONS", "Step", "apply", "check_data", "check_magnitudes", "draw"]
@@ -20,10 +21,11 @@ class Step(NamedTuple):
     """One operation of `kcnn.data.augment.pixels`, and its arrays, one entry an image."""
 
     operation: str
-    arrays: tuple[np.ndarray, ...]
+    arrays: tuple[Any, ...]
 
 
 Draw = Callable[[float, int, Shape, Rng], Any]  # (magnitude, count, shape, generator) → arrays
+Steps = Callable[..., list[Step]]  # (magnitude, count, shape, generator, turn) → steps
 
 
 class Augmentation(NamedTuple):
@@ -32,20 +34,48 @@ class Augmentation(NamedTuple):
     default: float
     unit: str
     most: float
-    steps: Draw
+    steps: Steps
 
 
-def _step(operation: str, draw: Draw) -> Draw:
+class Move(NamedTuple):
+    """The arrays of the operation "sample", see `kcnn.data.augment.pixels`; matrices are float64 (batch, 3, 3)."""
+
+    matrices: np.ndarray
+    reflected: bool = False
+    bends: np.ndarray | None = None
+
+    def then(self, following: "Move") -> "Move":
+        """Both in one sampling."""
+        bent = [move.bends for move in (self, following) if move.bends is not None]
+        bends = np.stack(bent).sum(0, np.int32) if bent else None
+        return Move(self.matrices @ following.matrices, self.reflected or following.reflected, bends)
+
+
+def _step(operation: str, draw: Draw) -> Steps:
     """Draws the arrays of one step: an array, or a tuple of them."""
 
-    def steps(magnitude: float, count: int, shape: Shape, rng: Rng) -> list[Step]:
+    def steps(magnitude: float, count: int, shape: Shape, rng: Rng, turn: Turn | None = None) -> list[Step]:
         arrays = draw(magnitude, count, shape, rng)
         return [Step(operation, arrays if isinstance(arrays, tuple) else (arrays,))]
 
     return steps
 
 
-def _randaugment(level: float, count: int, shape: Shape, rng: Rng) -> list[Step]:
+def _move(draw: Draw, reflected: bool = False) -> Steps:
+    """Draws the step of a move from its matrices."""
+    return _step("sample", lambda *arguments: Move(draw(*arguments), reflected))
+
+
+def _alternating_flip(epochs: float, count: int, shape: Shape, rng: Rng, turn: Turn | None = None) -> list[Step]:
+    turn = turn or Turn(0, rng.random(count) < 0.5)
+    return [Step("sample", Move(geometry.alternating_flip(epochs, turn)))]
+
+
+def _elastic(deviation: float, count: int, shape: Shape, rng: Rng) -> Move:
+    return Move(geometry.plane(), bends=geometry.elastic(deviation, count, shape, rng))
+
+
+def _randaugment(level: float, count: int, shape: Shape, rng: Rng, turn: Turn | None = None) -> list[Step]:
     """Two different operations an image, at strength `level` / 10 either way (Cubuk et al. 2019, arXiv:1909.13719).
 
     The paper's fourteen with its largest values; moves come before colours, and colours before the rest.
@@ -60,7 +90,7 @@ def _randaugment(level: float, count: int, shape: Shape, rng: Rng) -> list[Step]
         yx=0.3 * shear_y, xy=0.3 * shear_x, y=0.3 * shape[0] * y, x=0.3 * shape[1] * x
     )
     return [
-        Step("sample", (matrices,)),
+        Step("sample", Move(matrices)),
         *(Step(name, (colour.exact(1 + 0.9 * shade),)) for name, shade in zip(colours, shades, strict=True)),
         Step("posterize", (colour.upper_bits(np.abs(posterize)),)),
         Step("solarize", (colour.threshold(np.abs(solarize)),)),
@@ -70,13 +100,16 @@ def _randaugment(level: float, count: int, shape: Shape, rng: Rng) -> list[Step]
 
 
 AUGMENTATIONS = {
-    "crop": Augmentation(4, "pixels of padding", 1000, _step("sample", geometry.shift)),
-    "shift": Augmentation(4, "pixels", 1000, _step("sample", geometry.shift)),
-    "flip": Augmentation(0.5, "probability", 1, _step("sample", geometry.flip)),
-    "vflip": Augmentation(0.5, "probability", 1, _step("sample", geometry.vflip)),
-    "rotation": Augmentation(15, "degrees", 180, _step("sample", geometry.rotation)),
-    "scale": Augmentation(0.1, "part of the size", 0.5, _step("sample", geometry.scale)),
-    "affine": Augmentation(0.1, "change of the matrix", 0.3, _step("sample", geometry.affine)),
+    "crop": Augmentation(4, "pixels of padding", 1000, _move(geometry.shift)),
+    "reflect_crop": Augmentation(4, "pixels of padding", 1000, _move(geometry.shift, reflected=True)),
+    "shift": Augmentation(4, "pixels", 1000, _move(geometry.shift)),
+    "flip": Augmentation(0.5, "probability", 1, _move(geometry.flip)),
+    "alternating_flip": Augmentation(1, "whole epochs", 10**6, _alternating_flip),
+    "vflip": Augmentation(0.5, "probability", 1, _move(geometry.vflip)),
+    "rotation": Augmentation(15, "degrees", 180, _move(geometry.rotation)),
+    "scale": Augmentation(0.1, "part of the size", 0.5, _move(geometry.scale)),
+    "affine": Augmentation(0.1, "change of the matrix", 0.3, _move(geometry.affine)),
+    "elastic": Augmentation(1, "deviation in pixels", 100, _step("sample", _elastic)),
     "brightness": Augmentation(0.4, "part of the factor", 1, _step("brightness", colour.factor)),
     "contrast": Augmentation(0.4, "part of the factor", 1, _step("contrast", colour.factor)),
     "saturation": Augmentation(0.4, "part of the factor", 1, _step("saturation", colour.factor)),
@@ -104,7 +137,7 @@ def _problem(name: str, magnitude: Any) -> str:
     if name not in AUGMENTATIONS:
         return unknown("augmentation", name, AUGMENTATIONS)
     _, unit, most, _ = AUGMENTATIONS[name]
-    whole = unit.startswith("pixels")
+    whole = unit.startswith(("pixels", "whole"))
     number = not isinstance(magnitude, bool) and isinstance(magnitude, (int, float))
     if number and 0 < magnitude <= most and not (whole and magnitude % 1):
         return ""
@@ -136,16 +169,20 @@ def check_data(augment: Mapping[str, float], shape: Shape, classes: int, batch_s
         raise UsageError(" ".join(errors))
 
 
-def draw(augment: Mapping[str, float], count: int, shape: Shape, rng: Rng) -> list[Step]:
-    """The steps for `count` images of `shape`, in the order of `augment`; neighbouring moves are one step."""
+def draw(augment: Mapping[str, float], count: int, shape: Shape, rng: Rng, turn: Turn | None = None) -> list[Step]:
+    """The steps for `count` images of `shape`, in the order of `augment`; neighbouring moves are one step.
+
+    Args:
+        turn: what decides alternating_flip; None draws it, too.
+    """
     steps: list[Step] = []
     for name, magnitude in augment.items():
-        for step in AUGMENTATIONS[name].steps(magnitude, count, shape, rng):
+        for step in AUGMENTATIONS[name].steps(magnitude, count, shape, rng, turn):
             if steps and step.operation == steps[-1].operation == "sample":
-                step = Step("sample", (steps.pop().arrays[0] @ step.arrays[0],))
+                step = Step("sample", Move(*steps.pop().arrays).then(Move(*step.arrays)))
             steps.append(step)
     return [
-        Step(kind, (geometry.fixed_point(arrays[0], shape),)) if kind == "sample" else Step(kind, arrays)
+        Step(kind, (geometry.fixed_point(arrays[0], shape), *arrays[1:])) if kind == "sample" else Step(kind, arrays)
         for kind, arrays in steps
     ]
 

@@ -15,22 +15,30 @@ from kcnn.data.augment.geometry import FRACTION_BITS
 GREY = (19595 / 65536, 38470 / 65536, 7471 / 65536)  # ITU-R 601's 0.299, 0.587, 0.114
 
 
-def sample(images: Any, matrices: np.ndarray) -> Any:
+def sample(images: Any, matrices: np.ndarray, reflected: bool = False, bends: np.ndarray | None = None) -> Any:
     """Sample the images at the places of `matrices`, int32 (batch, 2, 3) of `fixed_point`; black outside.
 
     Whole-numbered matrices move pixels unchanged; others blend the four nearest, with weights in 1/256.
+
+    Args:
+        reflected: outside is the mirror image, of which the border pixel is the axis.
+        bends: added to the places, int32 (batch, 2, height, width) in 1/65536 pixel.
     """
     batch, height, width, channels = images.shape
     # Shifts, flips and scale have rows of rows and columns of columns: thin arrays, quicker done on the host.
-    array = ops if matrices[:, 0, 1].any() or matrices[:, 1, 0].any() else np
-    y, x = (_places(array, matrices[:, axis], (height, width), axis) for axis in (0, 1))
+    thin = bends is None and not (matrices[:, 0, 1].any() or matrices[:, 1, 0].any())
+    array = np if thin else ops
+    y, x = (
+        _inside_of(array, _places(array, matrices[:, axis], (height, width), bends, axis), side, reflected)
+        for axis, side in ((0, height), (1, width))
+    )
     # A black frame, with places clipped to it, makes everything outside black and needs no mask.
     framed = ops.reshape(ops.pad(images, ((0, 0), (1, 2), (1, 2), (0, 0))), (-1, channels))
     line = width + 3
     corner = np.arange(batch, dtype=np.int32)[:, None, None] * ((height + 3) * line) + line + 1
     lines = array.add(array.right_shift(y, FRACTION_BITS) * line, corner)
     first = ops.reshape(ops.add(lines, array.right_shift(x, FRACTION_BITS)), (-1,))
-    if not (matrices % (1 << FRACTION_BITS)).any():
+    if bends is None and not (matrices % (1 << FRACTION_BITS)).any():
         return ops.reshape(take(framed, first), images.shape)
     down, right = (_fraction(array, places, images.shape) for places in (y, x))
     above, below = (_across(framed, first + step, right) for step in (0, line))
@@ -44,8 +52,8 @@ def take(array: Any, places: Any) -> Any:
     return ops.take(array, places, axis=0)
 
 
-def _places(array: Any, matrix: np.ndarray, size: tuple[int, int], axis: int) -> Any:
-    """Old places on one axis: int32, broadcasting against (batch, height, width), clipped to one pixel outside.
+def _places(array: Any, matrix: np.ndarray, size: tuple[int, int], bends: np.ndarray | None, axis: int) -> Any:
+    """Old places on one axis: int32, broadcasting against (batch, height, width).
 
     `array` is `keras.ops` or NumPy, whose functions have the same names.
     """
@@ -54,7 +62,15 @@ def _places(array: Any, matrix: np.ndarray, size: tuple[int, int], axis: int) ->
     places = by_row * rows + offset if by_row.any() else offset
     if by_column.any():
         places = array.add(places, by_column * columns)
-    return array.clip(places, -(1 << FRACTION_BITS), size[axis] << FRACTION_BITS)
+    return places if bends is None else array.add(places, bends[:, axis])
+
+
+def _inside_of(array: Any, places: Any, side: int, reflected: bool) -> Any:
+    """The places, clipped to one pixel outside or reflected into the image."""
+    if not reflected:
+        return array.clip(places, -(1 << FRACTION_BITS), side << FRACTION_BITS)
+    last = (side - 1) << FRACTION_BITS
+    return array.clip(last - array.abs(last - array.abs(places)), 0, last)
 
 
 def _fraction(array: Any, places: Any, shape: Any) -> Any:

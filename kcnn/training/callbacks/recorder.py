@@ -39,7 +39,7 @@ class Recorder(keras.callbacks.Callback):
                 "epoch": epoch + 1,
                 **{key: float(f"{value:.6g}") for key, value in logs.items()},
                 "learning_rate": float(f"{float(self.model.optimizer.learning_rate):.6g}"),
-                "images_per_second": round(self.batches.count / (self.trained or seconds), 1),
+                "images_per_second": round(self.batches.images_per_epoch / (self.trained or seconds), 1),
                 "seconds": round(seconds, 3),
                 **gpu.usage(),
             }
